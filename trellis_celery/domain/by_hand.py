@@ -1,0 +1,39 @@
+"""The rules for steps that people or plain code move: like those of `transitions`, but what makes no sense is an error."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from trellis_celery import errors
+from trellis_celery.domain import transitions
+from trellis_celery.domain.step import ProcessStep, StepState
+from trellis_celery.domain.transitions import Transition
+
+
+class Rule(Protocol):
+    """A rule with all but the record and the time already given."""
+
+    def __call__(self, step: ProcessStep, /, *, now_ms: int) -> Transition: ...
+
+
+def start(step: ProcessStep, /, *, now_ms: int) -> Transition:
+    """Start a step that no task runs, or its next attempt. There is one run an attempt; starting it again changes nothing."""
+    if step.state.is_terminal:
+        raise errors.InvalidTransition(step=step.name, state=step.state, asked="started")
+    attempt = max(step.attempt, 1)
+    if step.attempt == attempt and step.run_id is not None:
+        return Transition(step, step)
+    return transitions.start(step, run_id=f"by-hand-{attempt}", attempt=attempt, now_ms=now_ms)
+
+
+def complete(step: ProcessStep, /, *, now_ms: int, by: str = "") -> Transition:
+    if step.state.is_terminal and step.state is not StepState.COMPLETED:
+        hint = "retry it first" if step.state is StepState.FAILED else ""
+        raise errors.InvalidTransition(step=step.name, state=step.state, asked="completed", hint=hint)
+    return transitions.complete(step, now_ms=now_ms, by=by)
+
+
+def fail(step: ProcessStep, /, error: str, *, now_ms: int) -> Transition:
+    if step.state.is_terminal and step.state is not StepState.FAILED:
+        raise errors.InvalidTransition(step=step.name, state=step.state, asked="failed")
+    return transitions.fail(step, error, now_ms=now_ms)

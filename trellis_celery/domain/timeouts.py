@@ -1,0 +1,138 @@
+"""What a step becomes when one of its clocks runs out.
+
+A checker acts in three moves, each a commit or a message, so that a crash between any two loses nothing: *claim* (`time_out`)
+gives the step a short handoff deadline, then the message or the event goes out, then it is *settled* (`confirm`,
+`give_up`). A checker that dies in between leaves a handoff that runs out, and the same move is made again.
+
+A new deadline counts from now, never from the old one: checkers that were away do not use up retries when they return.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from enum import Enum, auto
+
+from trellis_celery.domain.events import Event, EventKind
+from trellis_celery.domain.step import DeadlineKind, OnTimeout, ProcessStep, StepState
+from trellis_celery.domain.transitions import HANDOFF_MS, Transition
+
+#: The most times the wait for a worker doubles.
+MAX_DOUBLINGS = 10
+
+
+class Action(Enum):
+    """What the checker has to do after it has won the claim."""
+
+    NOTHING = auto()
+    #: Send the message of the current attempt again.
+    RESEND = auto()
+    #: Tell that an attempt timed out, and send the message as the next attempt.
+    RETRY = auto()
+    #: Tell that an attempt timed out; the next one is sent when its backoff has passed.
+    BACK_OFF = auto()
+    #: Tell that the step has fully timed out, and fail it.
+    GIVE_UP = auto()
+    #: Tell, and do nothing else.
+    ALERT = auto()
+
+
+def time_out(
+    step: ProcessStep, *, now_ms: int, lapsed_attempt: int | None = None, jitter: float = 0.0
+) -> tuple[Action, Transition]:
+    """Claim what a clock that has run out asks for.
+
+    `lapsed_attempt`: the attempt whose worker lease has run out, if that is what was seen.
+    `jitter`: a random number in [0, 1); the backoff is shortened by up to half with it (equal jitter, as in
+    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
+    """
+    is_lapsed = step.is_leased and lapsed_attempt == step.attempt
+    is_due = step.deadline_ms is not None and step.deadline_ms <= now_ms
+    if step.state.is_terminal or not (is_lapsed or is_due):
+        return Action.NOTHING, Transition(step, step)
+    if not is_lapsed:
+        match step.deadline_kind:
+            case DeadlineKind.QUEUE:
+                return Action.RESEND, _resend(step, now_ms, resend_count=step.resend_count + 1)
+            case DeadlineKind.BACKOFF | DeadlineKind.HANDOFF:
+                return Action.RESEND, _resend(step, now_ms, resend_count=step.resend_count)
+            case DeadlineKind.GIVING_UP:
+                return Action.GIVE_UP, Transition(step, replace(step, deadline_ms=now_ms + HANDOFF_MS))
+            case _:
+                pass
+    return _end_attempt(step, _reason(step, is_lapsed), now_ms=now_ms, jitter=jitter)
+
+
+def _end_attempt(step: ProcessStep, reason: str, *, now_ms: int, jitter: float) -> tuple[Action, Transition]:
+    events = (Event(EventKind.STEP_TIMED_OUT, step.name, step.attempt, now_ms, reason),)
+    ended = replace(step, is_leased=False, is_finishing=False, last_error=reason)
+    if step.on_timeout is OnTimeout.ALERT:
+        return Action.ALERT, Transition(step, replace(ended, deadline_ms=None, deadline_kind=None), events)
+    handoff_ms = now_ms + HANDOFF_MS
+    if not step.can_retry():
+        after = replace(ended, deadline_ms=handoff_ms, deadline_kind=DeadlineKind.GIVING_UP)
+        return Action.GIVE_UP, Transition(step, after, events)
+    wait_ms = backoff_ms(step, jitter)
+    after = replace(
+        ended,
+        attempt=step.attempt + 1,
+        retry_count=step.retry_count + 1,
+        resend_count=0,
+        run_id=None,
+        deadline_ms=now_ms + wait_ms if wait_ms else handoff_ms,
+        deadline_kind=DeadlineKind.BACKOFF if wait_ms else DeadlineKind.HANDOFF,
+    )
+    return Action.BACK_OFF if wait_ms else Action.RETRY, Transition(step, after, events)
+
+
+def _resend(step: ProcessStep, now_ms: int, *, resend_count: int) -> Transition:
+    after = replace(
+        step, resend_count=resend_count, deadline_ms=now_ms + HANDOFF_MS, deadline_kind=DeadlineKind.HANDOFF
+    )
+    return Transition(step, after)
+
+
+def _reason(step: ProcessStep, is_lapsed: bool) -> str:
+    if is_lapsed:
+        return f"worker lost{f': {step.worker}' if step.worker else ''}"
+    if step.deadline_kind is DeadlineKind.LOST and step.last_error:
+        return step.last_error
+    return f"no outcome after {step.timeout_ms} ms"
+
+
+def backoff_ms(step: ProcessStep, jitter: float) -> int:
+    """The wait before the attempt that follows the current one, ms."""
+    if step.backoff_ms == 0:
+        return 0
+    longest = min(step.backoff_max_ms, step.backoff_ms * 2 ** min(step.retry_count, 40))
+    return max(1, int(longest * (1 - jitter / 2)))
+
+
+def confirm(step: ProcessStep, *, attempt: int, now_ms: int) -> Transition:
+    """The attempt's message is on its way: from now on it waits for a worker."""
+    if step.state.is_terminal or step.attempt != attempt or step.deadline_kind is not DeadlineKind.HANDOFF:
+        return Transition(step, step)
+    is_copy = step.resend_count > 0
+    wait_ms = step.queue_timeout_ms * 2 ** min(step.resend_count, MAX_DOUBLINGS)
+    after = replace(step, deadline_ms=now_ms + wait_ms, deadline_kind=DeadlineKind.QUEUE)
+    kind = EventKind.STEP_RESENT if is_copy else EventKind.STEP_REENQUEUED
+    return Transition(step, after, (Event(kind, step.name, attempt, now_ms),))
+
+
+def confirm_told(step: ProcessStep, *, attempt: int, now_ms: int) -> Transition:
+    """Somebody was told to do the attempt again: unless it was started since, its time runs from now."""
+    if step.state.is_terminal or step.attempt != attempt or step.deadline_kind is not DeadlineKind.HANDOFF:
+        return Transition(step, step)
+    wait_ms = step.timeout_ms or step.queue_timeout_ms
+    after = replace(step, deadline_ms=now_ms + wait_ms, deadline_kind=DeadlineKind.RUN)
+    return Transition(step, after, (Event(EventKind.STEP_REENQUEUED, step.name, attempt, now_ms),))
+
+
+def give_up(step: ProcessStep, *, attempt: int, now_ms: int) -> Transition:
+    """All attempts are used and it was told so: the step fails, unless one of them completed it meanwhile."""
+    if step.state.is_terminal or step.attempt != attempt or step.deadline_kind is not DeadlineKind.GIVING_UP:
+        return Transition(step, step)
+    error = f"gave up after attempt {attempt}: {step.last_error}"
+    after = replace(
+        step, state=StepState.FAILED, finished_at_ms=now_ms, last_error=error, deadline_ms=None, deadline_kind=None
+    )
+    return Transition(step, after, (Event(EventKind.STEP_GAVE_UP, step.name, attempt, now_ms, error),))

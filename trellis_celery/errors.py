@@ -1,0 +1,106 @@
+"""Every error that trellis raises.
+
+::
+
+    TrellisError
+    ├── ConfigurationError        a setting is missing, unknown or has a bad value
+    ├── DefinitionError           a process type or a step is declared wrongly   (also ValueError)
+    ├── InvalidIdentifier         an id or a name cannot be stored               (also ValueError)
+    ├── ProcessExists             a live process has this business key already
+    ├── ProcessNotFound           no process has this id                         (also LookupError)
+    ├── StepNotFound              the process has no step of this name           (also LookupError)
+    ├── InvalidTransition         the step's state does not allow what was asked
+    ├── MessageUnsendable         a stored message can never be sent again
+    └── StoreError                the store refused or could not be understood
+        ├── StoreUnavailable      it did not answer in time, or not at all
+        └── CorruptRecord         what it returned is not ours
+
+An error has its facts as attributes and writes its own message: what happened, to which id, what to do next.
+"""
+
+from __future__ import annotations
+
+
+class TrellisError(Exception):
+    """The root of all errors of this package."""
+
+
+class ConfigurationError(TrellisError):
+    """A setting is missing, unknown or has a bad value."""
+
+
+class DefinitionError(TrellisError, ValueError):
+    """A process type or a step is declared wrongly."""
+
+
+class InvalidIdentifier(TrellisError, ValueError):
+    """An id or a name cannot be stored: empty, too long, or with characters that no store can hold."""
+
+    def __init__(self, *, field: str, value: object, problem: str) -> None:
+        self.field = field
+        self.value = value
+        super().__init__(f"{field} {_short(value)} {problem}")
+
+
+class ProcessExists(TrellisError):
+    """A live process has this business key already."""
+
+    def __init__(self, *, process_id: str) -> None:
+        self.process_id = process_id
+        super().__init__(
+            f"process {process_id} is live for this tenant, type and aggregate; "
+            'finish or cancel it first, or start with if_exists="return" to get it'
+        )
+
+
+class ProcessNotFound(TrellisError, LookupError):
+    """No process has this id."""
+
+    def __init__(self, *, process_id: object) -> None:
+        self.process_id = process_id
+        super().__init__(f"no process has the id {_short(process_id)}")
+
+
+class StepNotFound(TrellisError, LookupError):
+    """The process has no step of this name."""
+
+    def __init__(self, *, process_id: str, step: object, known: tuple[str, ...] = ()) -> None:
+        self.process_id = process_id
+        self.step = step
+        steps = f"; its steps are {', '.join(known)}" if known else ""
+        super().__init__(f"process {process_id} has no step {_short(step)}{steps}")
+
+
+class InvalidTransition(TrellisError):
+    """The step's state does not allow what was asked."""
+
+    def __init__(self, *, step: str, state: str, asked: str, hint: str = "") -> None:
+        self.step = step
+        self.state = state
+        self.asked = asked
+        super().__init__(f"step {step!r} is {state} and cannot be {asked}" + (f"; {hint}" if hint else ""))
+
+
+class MessageUnsendable(TrellisError):
+    """A stored message can never be sent again: it is damaged, or its queue or exchange is not known any more."""
+
+
+class StoreError(TrellisError):
+    """The store refused an operation, or its answer could not be understood."""
+
+
+class StoreUnavailable(StoreError):
+    """The store did not answer in time, or not at all. Nothing is known of the operation's fate."""
+
+
+class CorruptRecord(StoreError):
+    """What the store holds under one of our keys was not written by us, or is damaged."""
+
+    def __init__(self, *, key: str, problem: str) -> None:
+        self.key = key
+        super().__init__(f"the record {_short(key)} cannot be used: {problem}")
+
+
+def _short(value: object, limit: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"

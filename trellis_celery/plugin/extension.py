@@ -1,0 +1,155 @@
+"""`Trellis`: one object per Celery app, through which everything is reached."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, Literal
+
+from celery import Celery, signals
+
+from trellis_celery import errors
+from trellis_celery.bootstrap import open_store
+from trellis_celery.domain.definitions import ProcessType
+from trellis_celery.plugin import beat
+from trellis_celery.plugin import signals as receivers
+from trellis_celery.plugin.bindings import Bindings
+from trellis_celery.plugin.fence import guard
+from trellis_celery.plugin.handle import ProcessHandle
+from trellis_celery.plugin.headers import Header
+from trellis_celery.plugin.publishing import track_publishing
+from trellis_celery.plugin.requeue import CeleryRequeuer
+from trellis_celery.plugin.worker import KeepAlive
+from trellis_celery.ports import ProcessStore
+from trellis_celery.services.processes import ProcessService
+from trellis_celery.services.recorder import Recorder
+from trellis_celery.services.timeouts import TimeoutCheckerService
+from trellis_celery.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class Trellis:
+    """Tracks the bound tasks of a Celery app. Make one beside the app; it is also found as `app.trellis`.
+
+    Making it connects nothing and reads no settings, so it may stand before or after the configuration.
+    """
+
+    def __init__(self, app: Celery) -> None:
+        if receivers.trellis_of(app) is not None:
+            raise errors.ConfigurationError(f"the app {app.main!r} has a Trellis already")
+        self.app = app
+        self.bindings = Bindings(app)
+        #: What tracking could not do since this process started, by what it was about.
+        self.untracked: Counter[str] = Counter()
+        self._opened: dict[int, ProcessStore] = {}
+        app.trellis = self  # type: ignore[attr-defined]
+        receivers.connect()
+        track_publishing(app, self)
+        app.steps["worker"].add(KeepAlive)
+        signals.worker_init.connect(self._guard_tasks, weak=False)
+        if app.finalized:
+            self._on_finalize(app)
+        else:
+            app.on_after_finalize.connect(self._on_finalize, weak=False)
+
+    # What it is made of
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings; read when first needed. Raises ConfigurationError."""
+        return Settings.from_conf(self.app.conf)
+
+    @property
+    def store(self) -> ProcessStore:
+        """This process's own connection to the store: a forked child opens another."""
+        store = self._opened.get(os.getpid())
+        if store is None:
+            store = self._opened[os.getpid()] = open_store(self.settings)
+        return store
+
+    @property
+    def recorder(self) -> Recorder:
+        return Recorder(self.store)
+
+    @property
+    def processes(self) -> ProcessService:
+        return ProcessService(self.store)
+
+    @property
+    def timeouts(self) -> TimeoutCheckerService:
+        return TimeoutCheckerService(
+            self.store,
+            requeuer=CeleryRequeuer(self.app),
+            worker_lost_ms=self.settings.worker_lost_ms,
+            batch_size=self.settings.check_batch_size,
+            budget_ms=self.settings.check_budget_ms,
+        )
+
+    # What users call
+
+    def start_process(
+        self,
+        process_type: type[ProcessType],
+        *,
+        tenant_id: str,
+        aggregate_type: str,
+        aggregate_id: str,
+        metadata: Mapping[str, Any] | None = None,
+        if_exists: Literal["return", "raise"] = "return",
+    ) -> ProcessHandle:
+        """Start a process, or return the live one with the same tenant, type and aggregate.
+
+        Used as a context manager, the handle makes tasks sent inside belong to the process. `if_exists="raise"` raises
+        ProcessExists instead of returning the live process. Raises StoreUnavailable: a process that was not stored is
+        never pretended.
+        """
+        process = self.processes.start_process(
+            tenant_id=tenant_id,
+            process_type=process_type.type_name,
+            aggregate_type=aggregate_type,
+            aggregate_id=aggregate_id,
+            steps=process_type.new_steps(queue_timeout_ms=self.settings.queue_timeout_ms),
+            deadline_ms=process_type.deadline_ms,
+            metadata=metadata,
+            if_exists=if_exists,
+        )
+        return ProcessHandle(self, process)
+
+    def get_process(self, process_id: str) -> ProcessHandle:
+        """The process with this id. Raises ProcessNotFound."""
+        return ProcessHandle(self, self.processes.get_process(process_id))
+
+    def find_process(
+        self, process_type: type[ProcessType] | str, *, tenant_id: str, aggregate_type: str, aggregate_id: str
+    ) -> ProcessHandle | None:
+        """The live process with this business key, if there is one."""
+        process = self.processes.find_process(
+            tenant_id=tenant_id,
+            process_type=process_type if isinstance(process_type, str) else process_type.type_name,
+            aggregate_type=aggregate_type,
+            aggregate_id=aggregate_id,
+        )
+        return None if process is None else ProcessHandle(self, process)
+
+    # What the plugin calls
+
+    def count_untracked(self, what: str, header: Header, error: Exception) -> None:
+        """Note that a message or a run goes on without being tracked."""
+        self.untracked[what] += 1
+        logger.error(
+            "not_tracked",
+            extra={"what": what, "process_id": header.process_id, "step": header.step_name, "error": str(error)},
+        )
+
+    def _on_finalize(self, sender: Celery, **_: Any) -> None:
+        self._guard_tasks()
+        beat.schedule_check(sender, self)
+
+    def _guard_tasks(self, **_: Any) -> None:
+        """Once when the app is finalized, and again as a worker starts, for tasks that were defined after that."""
+        for task in self.bindings.bound_tasks():
+            guard(task)

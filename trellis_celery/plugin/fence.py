@@ -1,0 +1,33 @@
+"""The guard around a bound task's body, put there as Celery's own `autoretry_for` puts its loop: by wrapping `task.run`.
+
+A signal receiver cannot refuse a run, because Celery swallows what it raises; code inside `run` can.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from trellis_celery.plugin.run import run_of
+
+_GUARDED = "__trellis_guarded__"
+
+
+def guard(task: Any) -> None:
+    """From now on, run the body only when the run was accepted, and end it only while it is current."""
+    body = task.run
+    if getattr(body, _GUARDED, False):
+        return
+
+    @functools.wraps(body)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        tracked = run_of(task.request)
+        if tracked is None:
+            return body(*args, **kwargs)
+        tracked.require_acceptance()
+        result = body(*args, **kwargs)
+        tracked.claim_finish()
+        return result
+
+    setattr(run, _GUARDED, True)
+    task.run = run

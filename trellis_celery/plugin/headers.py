@@ -1,0 +1,107 @@
+"""The `trellis` header: which process a message belongs to and, if it does one of its steps, which attempt it is.
+
+It carries the step's record as well, so that a worker can decide without reading the store. It is written into the
+message's headers and into a nested ``headers`` dict where there is one: then Celery hands on only the nested dict when a
+task is retried (https://github.com/celery/celery/issues/4875).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from trellis_celery import errors
+from trellis_celery.domain.identity import is_process_id
+from trellis_celery.domain.step import ProcessStep
+from trellis_celery.stores import codec
+
+NAME = "trellis"
+PROTOCOL = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    process_id: str
+    process_type: str
+    #: The step that this message, or the task that sent it, does; None if neither does one.
+    step_name: str | None = None
+    #: The id of the task that does the step. The message is the step's if this is its own id.
+    task_id: str | None = None
+    attempt: int = 0
+    #: The step's record as it was when the message was sent; None if it is not known.
+    record: ProcessStep | None = None
+    #: The sender did not know the task: if the worker does, and it is bound to a step, then it is that step.
+    may_claim: bool = False
+
+    def is_for(self, task_id: str | None) -> bool:
+        """Whether the message with this id does the step."""
+        return self.step_name is not None and self.task_id is not None and self.task_id == task_id
+
+    def without_step(self) -> Header:
+        return replace(self, step_name=None, task_id=None, attempt=0, record=None, may_claim=False)
+
+    def to_wire(self) -> dict[str, Any]:
+        """Strings and integers only: every broker and serializer can carry them."""
+        wire: dict[str, Any] = {"v": PROTOCOL, "process": self.process_id, "type": self.process_type}
+        if self.step_name is not None:
+            wire |= {"step": self.step_name, "task": self.task_id or "", "attempt": self.attempt}
+        if self.record is not None:
+            wire |= {"version": self.record.version, "record": codec.dump_step(self.record).decode()}
+        if self.may_claim:
+            wire["claim"] = 1
+        return wire
+
+
+def of_step(process_id: str, process_type: str, step: ProcessStep, *, task_id: str | None = None) -> Header:
+    """The header of a message that does this step."""
+    return Header(
+        process_id=process_id,
+        process_type=process_type,
+        step_name=step.name,
+        task_id=task_id or step.task_id,
+        attempt=step.attempt,
+        record=step,
+    )
+
+
+def write(header: Header, headers: MutableMapping[str, Any]) -> None:
+    wire = header.to_wire()
+    headers[NAME] = wire
+    if isinstance(nested := headers.get("headers"), dict):
+        nested[NAME] = wire
+
+
+def read(headers: Mapping[str, Any] | None) -> Header | None:
+    """The header in a message's headers; None if there is none, or none that makes sense."""
+    if not headers:
+        return None
+    wire = headers.get(NAME)
+    if wire is None and isinstance(nested := headers.get("headers"), dict):
+        wire = nested.get(NAME)
+    return from_wire(wire)
+
+
+def from_wire(wire: Any) -> Header | None:
+    """Anybody who can write to the broker can write this: what makes no sense is as good as nothing."""
+    match wire:
+        case {"process": str(process_id), "type": str(process_type)} if is_process_id(process_id):
+            header = Header(process_id=process_id, process_type=process_type, may_claim=wire.get("claim") == 1)
+        case _:
+            return None
+    match wire:
+        case {"step": str(step_name), "task": str(task_id), "attempt": int(attempt)}:
+            record = _read_record(step_name, wire)
+            return replace(header, step_name=step_name, task_id=task_id, attempt=attempt, record=record)
+        case _:
+            return header
+
+
+def _read_record(step_name: str, wire: Mapping[str, Any]) -> ProcessStep | None:
+    version, record = wire.get("version"), wire.get("record")
+    if not isinstance(version, int) or version < 1 or not isinstance(record, str):
+        return None
+    try:
+        return codec.load_step(record, name=step_name, version=version)
+    except errors.CorruptRecord:
+        return None

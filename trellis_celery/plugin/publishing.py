@@ -1,0 +1,210 @@
+"""What happens when a task is sent.
+
+`app.amqp.send_task_message` is the one way by which Celery sends tasks. It is wrapped, because the signal before it can
+neither refuse a message nor see how it will be encoded. The wrapper only lends it a producer that looks at each message
+after every signal receiver has had its turn: what is stored is what goes out.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+from celery import Celery
+from kombu.utils.imports import symbol_by_name
+
+from trellis_celery import errors
+from trellis_celery.domain import transitions
+from trellis_celery.domain.process import Process
+from trellis_celery.domain.step import ProcessStep
+from trellis_celery.domain.transitions import Verdict
+from trellis_celery.plugin import context, headers, message
+from trellis_celery.plugin.headers import Header
+from trellis_celery.plugin.run import Run
+from trellis_celery.ports import StepKey
+
+if TYPE_CHECKING:
+    from trellis_celery.plugin.extension import Trellis
+
+logger = logging.getLogger(__name__)
+
+
+def track_publishing(app: Celery, trellis: Trellis) -> None:
+    """From now on, look at every task that this app sends."""
+    base: Any = symbol_by_name(app.amqp_cls)
+
+    class TrackingAMQP(base):  # type: ignore[misc]
+        @cached_property
+        def send_task_message(self) -> Any:
+            return _tracking(super().send_task_message, trellis)
+
+    app.amqp_cls = TrackingAMQP
+    if "amqp" in vars(app):  # made already
+        app.amqp.__class__ = TrackingAMQP
+        vars(app.amqp).pop("send_task_message", None)
+
+
+def _tracking(send_task_message: Any, trellis: Trellis) -> Any:
+    def tracking_send_task_message(producer: Any, name: str, task_message: Any, **options: Any) -> Any:
+        sender = _Sender.here()
+        if sender is not None:
+            producer = _TrackingProducer(producer, name, sender, trellis)
+        return send_task_message(producer, name, task_message, **options)
+
+    return tracking_send_task_message
+
+
+@dataclass(frozen=True, slots=True)
+class _Sender:
+    """The code that sends a task, as far as it is within a process."""
+
+    #: The process of the `with` block.
+    process: Process | None
+    #: The header of the running task, and its run if it does a step.
+    header: Header | None
+    run: Run | None
+
+    @property
+    def process_key(self) -> tuple[str, str]:
+        """The id and the type of the process."""
+        within = self.process or self.header
+        if isinstance(within, Process):
+            return within.id, within.process_type
+        return (within.process_id, within.process_type) if within else ("", "")
+
+    @classmethod
+    def here(cls) -> _Sender | None:
+        """None outside of any process: then nothing is tracked, at the cost of two look-ups."""
+        process = context.entered_process()
+        request = context.running_request()
+        header = None if request is None else context.header_of_request(request)
+        run = context.current_run()
+        if run is not None:
+            header = run.header
+        return None if process is None and header is None else cls(process, header, run)
+
+
+class _TrackingProducer:
+    """A kombu producer that tracks the task messages it publishes. Everything else is the real producer's."""
+
+    def __init__(self, producer: Any, task_name: str, sender: _Sender, trellis: Trellis) -> None:
+        self._producer = producer
+        self._task_name = task_name
+        self._sender = sender
+        self._trellis = trellis
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._producer, name)
+
+    def publish(self, body: Any, **options: Any) -> Any:
+        publication = _Publication(self._task_name, body, options, self._sender, self._trellis)
+        if publication.task_id is not None:  # else it is an event, or the old message protocol
+            publication.track()
+        return self._producer.publish(body, **options)
+
+
+class _Publication:
+    """One message on its way out."""
+
+    def __init__(self, task_name: str, body: Any, options: dict[str, Any], sender: _Sender, trellis: Trellis) -> None:
+        self._task_name = task_name
+        self._body = body
+        self._options = options
+        self._headers: dict[str, Any] = options.get("headers") or {}
+        self._sender = sender
+        self._trellis = trellis
+        self.task_id: str | None = self._headers.get("id")
+
+    def track(self) -> None:
+        """Write the header, after the store knows that the message is coming.
+
+        A store that cannot be written is logged and counted, and the message goes out; with `trellis_strict` the error
+        is raised instead, and nothing is sent.
+        """
+        header = self._header()
+        headers.write(header, self._headers)
+        if not header.is_for(self.task_id):
+            return
+        try:
+            headers.write(self._queue(header), self._headers)
+        except (errors.StoreError, errors.StepNotFound) as error:
+            if self._trellis.settings.strict:
+                raise
+            self._trellis.count_untracked("publish", header, error)
+
+    def _header(self) -> Header:
+        """Where the message belongs, before the store was asked."""
+        parent = self._sender.header
+        if parent is not None and parent.is_for(self.task_id):
+            return parent  # a retry, or a replacement of the running task
+        process_id, process_type = self._sender.process_key
+        step = self._trellis.bindings.step_of(self._task_name, process_type)
+        if step is None:
+            if parent is not None and parent.process_id == process_id:
+                return replace(parent, record=None, may_claim=False)
+            is_unknown = not self._trellis.bindings.knows(self._task_name)
+            return Header(process_id=process_id, process_type=process_type, may_claim=is_unknown)
+        process = self._sender.process
+        record = None if process is None else process.steps.get(step.name)
+        if record is None:
+            record = step.new_record(queue_timeout_ms=self._trellis.settings.queue_timeout_ms).stored_as(1)
+        return Header(
+            process_id=process_id,
+            process_type=process_type,
+            step_name=step.name,
+            task_id=self.task_id,
+            attempt=max(record.attempt, 1),
+            record=record,
+        )
+
+    def _queue(self, header: Header) -> Header:
+        """Record that the message is coming; return its header."""
+        serializer = self._options.get("serializer")
+        own_run = self._own_run(header)
+        transition = self._trellis.recorder.apply(
+            StepKey(header.process_id, header.step_name or ""),
+            partial(
+                transitions.queue,
+                task_id=self.task_id or "",
+                args_digest=message.args_digest(self._body, serializer),
+                delay_ms=self._delay_ms(),
+                is_own_run=own_run is not None,
+            ),
+            guess=own_run.record if own_run and own_run.record else header.record,
+            message=message.capture(self._body, self._options).dump(),
+        )
+        self._note(transition.after)
+        if own_run is not None:
+            own_run.saw(transition.after)
+        if transition.verdict is Verdict.UNTRACKED:
+            logger.warning(
+                "step_already_sent",
+                extra={"process_id": header.process_id, "step": header.step_name, "task_id": self.task_id},
+            )
+            return header.without_step()
+        return headers.of_step(header.process_id, header.process_type, transition.after, task_id=self.task_id)
+
+    def _delay_ms(self) -> int:
+        """How long the message waits on purpose. The time it is due at is by this host's clock, and so is now."""
+        eta = self._headers.get("eta")
+        if not isinstance(eta, str):
+            return 0
+        moment, now = datetime.fromisoformat(eta), self._trellis.app.now()
+        if moment.tzinfo is None:
+            now = now.replace(tzinfo=None)
+        return max(0, int((moment - now).total_seconds() * 1000))
+
+    def _own_run(self, header: Header) -> Run | None:
+        """The running task's run, if the message is for the very step it does."""
+        run = self._sender.run
+        is_own = run is not None and run.key == (header.process_id, header.step_name)
+        return run if is_own else None
+
+    def _note(self, step: ProcessStep) -> None:
+        """Bring the picture of the `with` block up to date."""
+        process = self._sender.process
+        if process is not None and step.name in process.steps:
+            process.steps[step.name] = step

@@ -1,0 +1,166 @@
+"""One execution of one attempt of a step, as the worker process that runs it sees it."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+from celery.exceptions import Ignore
+
+from trellis_celery import errors
+from trellis_celery.domain import transitions
+from trellis_celery.domain.by_hand import Rule
+from trellis_celery.domain.step import ProcessStep, require_duration_ms
+from trellis_celery.domain.transitions import Transition, Verdict
+from trellis_celery.plugin.headers import Header
+from trellis_celery.ports import StepKey
+from trellis_celery.services.recorder import Recorder
+
+logger = logging.getLogger(__name__)
+
+_ATTRIBUTE = "trellis_run"
+
+
+class Run:
+    """Starts, ends and fences one run. Made when the task starts; kept on Celery's request."""
+
+    def __init__(self, recorder: Recorder, header: Header, *, lease_ms: int, worker: str | None) -> None:
+        self.header = header
+        self.key = StepKey(header.process_id, header.step_name or "")
+        self.run_id = uuid4().hex[:12]
+        self.verdict = Verdict.ACCEPTED
+        self.is_settled = False
+        self._recorder = recorder
+        self._lease_ms = lease_ms
+        self._worker = worker
+        self._step: ProcessStep | None = header.record
+
+    @property
+    def attempt(self) -> int:
+        return self._step.attempt if self._step is not None else max(self.header.attempt, 1)
+
+    @property
+    def record(self) -> ProcessStep | None:
+        """The step as this run last saw it."""
+        return self._step
+
+    @property
+    def is_accepted(self) -> bool:
+        return self.verdict is Verdict.ACCEPTED
+
+    def start(self) -> None:
+        """Ask to start. Raises StoreError; then the run goes on untracked and may still complete the step."""
+        try:
+            transition = self._apply(
+                partial(
+                    transitions.start,
+                    run_id=self.run_id,
+                    attempt=self.header.attempt or None,
+                    task_id=self.header.task_id,
+                    worker=self._worker,
+                    is_leased=self._lease_ms > 0,
+                )
+            )
+        except errors.StoreError:
+            self._step = None  # what the header said may be old by the time of the next call
+            raise
+        self.verdict = transition.verdict
+
+    def require_acceptance(self) -> None:
+        """Raise Celery's Ignore unless this run may execute the body: its result and its chain are not touched."""
+        if not self.is_accepted:
+            self._skip("not started")
+
+    def claim_finish(self) -> None:
+        """Called when the body has returned and before links and chain go out; raises Ignore if they are not ours to send.
+
+        Costs nothing for a run that cannot have been replaced: a first attempt within its deadline and its lease.
+        """
+        if not self._may_be_replaced():
+            return
+        rule = partial(transitions.claim_finish, attempt=self.attempt, run_id=self.run_id)
+        self.verdict = self._apply(rule).verdict
+        if not self.is_accepted:
+            self._skip("not finished")
+
+    def _may_be_replaced(self) -> bool:
+        step = self._step
+        if step is None or step.started_at_ms is None or step.attempt > 1:
+            return True
+        now_ms = self._recorder.store.now_ms()
+        lease_is_old = step.is_leased and now_ms >= step.started_at_ms + self._lease_ms
+        return lease_is_old or (step.deadline_ms is not None and now_ms >= step.deadline_ms)
+
+    def _skip(self, what: str) -> None:
+        self.is_settled = True
+        reason = self.verdict.name.lower()
+        logger.warning(
+            "run_refused",
+            extra={
+                "process_id": self.key.process_id,
+                "step": self.key.step_name,
+                "attempt": self.attempt,
+                "why": reason,
+            },
+        )
+        raise Ignore(f"trellis: {what}: {reason}")
+
+    # Outcomes
+
+    def complete(self) -> None:
+        self._settle(partial(transitions.complete, attempt=self.attempt, run_id=self.run_id))
+
+    def fail(self, error: str) -> None:
+        self._settle(partial(transitions.fail, error=error, attempt=self.attempt, run_id=self.run_id))
+
+    def cancel(self, reason: str) -> None:
+        self._settle(partial(transitions.cancel, reason=reason, attempt=self.attempt))
+
+    def lose(self, reason: str) -> None:
+        self._settle(partial(transitions.lose, reason=reason, attempt=self.attempt, run_id=self.run_id))
+
+    def release(self, *, resend_in_ms: int) -> None:
+        rule = partial(transitions.release, attempt=self.attempt, run_id=self.run_id, resend_in_ms=resend_in_ms)
+        self._settle(rule)
+
+    def hand_over(self) -> None:
+        self._settle(partial(transitions.hand_over, attempt=self.attempt, run_id=self.run_id))
+
+    def _settle(self, rule: Rule) -> None:
+        self.is_settled = True
+        self._apply(rule)
+
+    def heartbeat(self, *, extend_ms: int) -> bool:
+        """Ask for more time; False if the attempt was replaced or the step finished."""
+        require_duration_ms("extend_ms", extend_ms)
+        rule = partial(transitions.heartbeat, attempt=self.attempt, run_id=self.run_id, extend_ms=extend_ms)
+        return self._apply(rule).verdict is Verdict.ACCEPTED
+
+    def is_current(self) -> bool:
+        """Whether this run still holds its step, as the store has it now."""
+        (step,) = self._recorder.store.load_steps([self.key])
+        if isinstance(step, Exception):
+            raise step
+        return step is not None and not step.state.is_terminal and step.run_id == self.run_id
+
+    def saw(self, step: ProcessStep) -> None:
+        """Note a record written elsewhere in this process, to guess right the next time."""
+        self._step = step
+
+    def _apply(self, rule: Rule) -> Transition:
+        transition = self._recorder.apply(self.key, rule, guess=self._step, lease_ms=self._lease_ms)
+        self._step = transition.after
+        return transition
+
+
+def attach(request: Any, run: Run) -> None:
+    """Keep a run on Celery's request."""
+    setattr(request, _ATTRIBUTE, run)
+
+
+def run_of(request: Any) -> Run | None:
+    """The run that was kept on Celery's request."""
+    found = getattr(request, _ATTRIBUTE, None)
+    return found if isinstance(found, Run) else None

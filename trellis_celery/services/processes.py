@@ -1,0 +1,137 @@
+"""Start processes, move their steps, and look at them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Literal
+
+from trellis_celery import errors
+from trellis_celery.domain import by_hand, transitions
+from trellis_celery.domain.events import Event
+from trellis_celery.domain.identity import BusinessKey, require_process_id
+from trellis_celery.domain.process import Process, ProcessState
+from trellis_celery.domain.step import ProcessStep
+from trellis_celery.domain.tracker import StepTracker
+from trellis_celery.domain.transitions import Transition
+from trellis_celery.ports import EventSink, ProcessStore, StepKey
+from trellis_celery.repositories import ProcessRepository, RepositoryStore, StepTrackerRepository
+from trellis_celery.services.recorder import Recorder
+
+
+class ProcessService:
+    """The operations on processes.
+
+    Over a store, or over a process repository and, for steps with timeouts, a tracker repository. Methods that take a
+    process take the object or its id; an object is brought up to date.
+    """
+
+    def __init__(
+        self,
+        store: ProcessStore | ProcessRepository,
+        tracker_repository: StepTrackerRepository | None = None,
+        *,
+        sinks: Sequence[EventSink] = (),
+    ) -> None:
+        if isinstance(store, ProcessRepository):
+            store = RepositoryStore(store, tracker_repository)
+        self.store: ProcessStore = store
+        self._recorder = Recorder(store, sinks=sinks)
+
+    def start_process(
+        self,
+        *,
+        tenant_id: str,
+        process_type: str,
+        aggregate_type: str,
+        aggregate_id: str,
+        steps: Sequence[ProcessStep],
+        deadline_ms: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        if_exists: Literal["return", "raise"] = "return",
+    ) -> Process:
+        """Start a process, or return the live one with the same tenant, type and aggregate.
+
+        `if_exists="raise"` raises ProcessExists instead of returning it.
+        """
+        process = Process.start(
+            tenant_id=tenant_id,
+            process_type=process_type,
+            aggregate_type=aggregate_type,
+            aggregate_id=aggregate_id,
+            steps=steps,
+            deadline_ms=deadline_ms,
+            metadata=metadata,
+            now_ms=self.store.now_ms(),
+        )
+        live_id = self.store.create(process)
+        if live_id == process.id:
+            return process
+        try:
+            existing = self.store.load(live_id)
+        except errors.ProcessNotFound:  # the business key outlived its process
+            self.store.create(process, replaces=live_id)
+            return process
+        if if_exists == "raise":
+            raise errors.ProcessExists(process_id=live_id)
+        return existing
+
+    def get_process(self, process_id: str) -> Process:
+        """The process as it is now. Raises ProcessNotFound."""
+        return self.store.load(require_process_id(process_id))
+
+    def find_process(
+        self, *, tenant_id: str, process_type: str, aggregate_type: str, aggregate_id: str
+    ) -> Process | None:
+        """The live process with this business key, if there is one."""
+        key = BusinessKey(
+            tenant_id=tenant_id, process_type=process_type, aggregate_type=aggregate_type, aggregate_id=aggregate_id
+        )
+        process_id = self.store.find(key)
+        return None if process_id is None else self.store.load(process_id)
+
+    def list_processes(self, *, state: ProcessState | None = None, limit: int = 50) -> list[Process]:
+        """The newest processes, newest first."""
+        return self.store.list_processes(state=state, limit=limit)
+
+    def history(self, process: Process | str) -> list[Event]:
+        """Everything that happened to the process, oldest first."""
+        return self.store.history(_id(process))
+
+    def start_step(self, process: Process | str, step_name: str) -> StepTracker | None:
+        """Start a step that no task runs, or its next attempt. Returns its tracker if it has a timeout."""
+        step = self._apply(process, step_name, by_hand.start).after
+        return StepTracker(_id(process), step) if step.has_timeout() else None
+
+    def complete_step(self, process: Process | str, step_name: str, *, by: str = "") -> None:
+        """Complete a step, started or not. Does nothing to a completed one; raises InvalidTransition if it failed."""
+        self._apply(process, step_name, partial(by_hand.complete, by=by))
+
+    def fail_step(self, process: Process | str, step_name: str, error: str) -> None:
+        """Fail a step. Does nothing to a failed one; raises InvalidTransition if it was completed or cancelled."""
+        self._apply(process, step_name, partial(by_hand.fail, error=error))
+
+    def retry_step(self, process: Process | str, step_name: str, *, by: str = "") -> None:
+        """Try a failed step again, as a new attempt with all its retries; the next check sends its task.
+
+        Raises InvalidTransition unless it has failed.
+        """
+        (message,) = self.store.load_messages([StepKey(_id(process), step_name)])
+        self._apply(process, step_name, partial(transitions.reopen, has_message=message is not None, by=by))
+
+    def cancel(self, process: Process | str, *, reason: str = "cancelled") -> None:
+        """Cancel every step that is not finished. Tasks that still run may end, but no longer count."""
+        for step_name in self.get_process(_id(process)).steps:
+            self._apply(process, step_name, partial(transitions.cancel, reason=reason))
+
+    def _apply(self, process: Process | str, step_name: str, rule: by_hand.Rule) -> Transition:
+        if not isinstance(process, Process):
+            return self._recorder.apply(StepKey(require_process_id(process), step_name), rule)
+        guess = process.step(step_name)
+        transition = self._recorder.apply(StepKey(process.id, step_name), rule, guess=guess)
+        process.steps[step_name] = transition.after
+        return transition
+
+
+def _id(process: Process | str) -> str:
+    return process.id if isinstance(process, Process) else require_process_id(process)

@@ -1,0 +1,85 @@
+"""Decide and commit: the one way in which a step's record is ever changed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from trellis_celery import errors
+from trellis_celery.domain.by_hand import Rule
+from trellis_celery.domain.events import Event
+from trellis_celery.domain.process import process_event
+from trellis_celery.domain.step import ProcessStep
+from trellis_celery.domain.transitions import Transition
+from trellis_celery.ports import Change, Committed, Conflict, EventSink, ProcessStore, StepKey
+
+logger = logging.getLogger(__name__)
+
+#: Each conflict means that somebody else got on; this many in a row on one step do not happen.
+MAX_TRIES = 50
+
+
+class Recorder:
+    """Applies rules to the stored records of steps, and tells the sinks what happened."""
+
+    def __init__(self, store: ProcessStore, *, sinks: Sequence[EventSink] = ()) -> None:
+        self.store = store
+        self._sinks = tuple(sinks)
+
+    def apply(
+        self,
+        key: StepKey,
+        rule: Rule,
+        *,
+        guess: ProcessStep | None = None,
+        message: bytes | None = None,
+        lease_ms: int = 0,
+    ) -> Transition:
+        """Change one step by a rule; return what was written, `after` with its version.
+
+        `guess`: what the record probably is, which saves reading it. A wrong guess costs one more round trip and nothing
+        else. Raises StepNotFound, StoreError, and what the rule raises.
+        """
+        step = self._load(key) if guess is None else guess
+        for _ in range(MAX_TRIES):
+            transition = rule(step, now_ms=self.store.now_ms())
+            if not transition.is_change:
+                return transition
+            change = Change(process_id=key.process_id, transition=transition, message=message, lease_ms=lease_ms)
+            outcome = self.commit([change])[0]
+            if isinstance(outcome, Committed):
+                return Transition(step, outcome.step, transition.events, transition.verdict)
+            if isinstance(outcome, Exception):
+                raise outcome
+            if outcome.current is None:
+                raise errors.StepNotFound(process_id=key.process_id, step=key.step_name)
+            step = outcome.current
+        raise errors.StoreError(
+            f"step {key.step_name!r} of process {key.process_id} changed {MAX_TRIES} times meanwhile"
+        )
+
+    def commit(self, changes: Sequence[Change]) -> list[Committed | Conflict | Exception]:
+        """Write independent changes in one go, and tell the sinks about those that were written."""
+        outcomes = self.store.commit(changes) if changes else []
+        for change, outcome in zip(changes, outcomes, strict=True):
+            if isinstance(outcome, Committed):
+                self._tell(change, outcome)
+        return outcomes
+
+    def _load(self, key: StepKey) -> ProcessStep:
+        (step,) = self.store.load_steps([key])
+        if isinstance(step, Exception):
+            raise step
+        if step is None:
+            raise errors.StepNotFound(process_id=key.process_id, step=key.step_name)
+        return step
+
+    def _tell(self, change: Change, outcome: Committed) -> None:
+        if not self._sinks:
+            return
+        events: list[Event] = list(change.transition.events)
+        if (finished := process_event(outcome.state_before, outcome.state_after, self.store.now_ms())) is not None:
+            events.append(finished)
+        for event in events:
+            for sink in self._sinks:
+                sink.emit(change.process_id, event)

@@ -1,0 +1,285 @@
+"""Find the steps whose time has run out and bring each one on.
+
+A pass reads what is due, claims it step by step with a versioned write, sends the messages of what it won, and settles it.
+Any number of passes may run at once, overlap or die at any point: see `domain.timeouts`. Nothing here takes a lock, and one
+bad step never stops the others.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from trellis_celery import errors
+from trellis_celery.domain import timeouts, transitions
+from trellis_celery.domain.events import ProcessStepTimedOut
+from trellis_celery.domain.process import OWN_RECORD, mark_overdue
+from trellis_celery.domain.step import ProcessStep
+from trellis_celery.domain.timeouts import Action
+from trellis_celery.ports import (
+    Change,
+    Committed,
+    Due,
+    EventSink,
+    LastCheck,
+    ProcessStore,
+    Requeuer,
+    Sending,
+    StepKey,
+)
+from trellis_celery.repositories import RepositoryStore, StepTrackerRepository
+from trellis_celery.services.recorder import Recorder
+
+logger = logging.getLogger(__name__)
+
+#: A damaged record is looked at again after this time, ms.
+QUARANTINE_MS = 60_000
+MAX_BATCHES = 100
+
+
+@dataclass(slots=True)
+class CheckReport:
+    """What one pass did."""
+
+    #: Sent again as the next attempt.
+    retried: int = 0
+    #: Timed out; the next attempt waits for its backoff.
+    backed_off: int = 0
+    #: Sent again as the same attempt.
+    resent: int = 0
+    gave_up: int = 0
+    #: Timed out in a step or process that is only to be told about.
+    alerted: int = 0
+    #: Could not be read, written or sent; see the log.
+    failed: int = 0
+
+    @property
+    def timed_out(self) -> int:
+        """Attempts that timed out."""
+        return self.retried + self.backed_off + self.gave_up + self.alerted
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """A due step that this pass has won."""
+
+    key: StepKey
+    action: Action
+    #: The claimed record, as stored.
+    step: ProcessStep
+
+
+@dataclass(slots=True)
+class _Batch:
+    report: CheckReport
+    now_ms: int
+    claims: list[_Claim] = field(default_factory=list)
+
+
+class TimeoutCheckerService:
+    """Looks for steps that are late or lost. Run `check_for_timed_out_steps` on a schedule.
+
+    Over a store, or over a tracker repository. `publish_event` is called with a `ProcessStepTimedOut` for each attempt that
+    ran out of time; if it raises, it is called again a few seconds later. With a `requeuer` the step's own message goes
+    out again; without one, the next attempt's time runs as soon as `publish_event` has returned.
+
+    worker_lost_ms
+        The length of worker leases: so long workers are given to renew them after nothing was checked for as long.
+    batch_size
+        The number of due steps read and written at a time.
+    budget_ms
+        A pass ends after this time; what is left is for the next one.
+    """
+
+    def __init__(
+        self,
+        store: ProcessStore | StepTrackerRepository,
+        publish_event: Callable[[ProcessStepTimedOut], None] | None = None,
+        *,
+        requeuer: Requeuer | None = None,
+        sinks: Sequence[EventSink] = (),
+        worker_lost_ms: int = 5_000,
+        batch_size: int = 500,
+        budget_ms: int = 5_000,
+        random_number: Callable[[], float] = random.random,
+    ) -> None:
+        if isinstance(store, StepTrackerRepository):
+            store = RepositoryStore(None, store)
+        self._store: ProcessStore = store
+        self._publish_event = publish_event
+        self._requeuer = requeuer
+        self._recorder = Recorder(store, sinks=sinks)
+        self._worker_lost_ms = worker_lost_ms
+        self._batch_size = batch_size
+        self._budget_ms = budget_ms
+        self._random_number = random_number
+
+    def check_for_timed_out_steps(self, *, by: str = "") -> CheckReport:
+        """One pass. Raises StoreUnavailable if the store does not answer; what was not done then stays due."""
+        report = CheckReport()
+        started_ms = self._store.now_ms()
+        check = self._note_check(started_ms, by)
+        for _ in range(MAX_BATCHES):
+            now_ms = self._store.now_ms()
+            due = self._store.due(
+                now_ms=now_ms, limit=self._batch_size, with_leases=now_ms >= check.leases_count_from_ms
+            )
+            self._handle(due, _Batch(report, now_ms))
+            if len(due) < self._batch_size or self._store.now_ms() - started_ms > self._budget_ms:
+                break
+        return report
+
+    def _note_check(self, now_ms: int, by: str) -> LastCheck:
+        last = self._store.last_check()
+        # Nobody checked for so long that the store or everything else may have stood still, and with it the renewals.
+        has_stalled = now_ms - last.at_ms > self._worker_lost_ms
+        leases_from_ms = now_ms + self._worker_lost_ms if has_stalled else last.leases_count_from_ms
+        check = LastCheck(now_ms, by, leases_from_ms)
+        self._store.note_check(check)
+        return check
+
+    def _handle(self, due: Sequence[Due], batch: _Batch) -> None:
+        self._claim(due, batch)
+        sendings = [claim for claim in batch.claims if claim.action in (Action.RETRY, Action.RESEND)]
+        if self._requeuer is None:
+            for claim in sendings:
+                self._ask_again(claim, batch)
+        else:
+            self._send_again(self._requeuer, sendings, batch)
+        for claim in batch.claims:
+            if claim.action is Action.GIVE_UP:
+                self._give_up(claim, batch)
+            elif claim.action is Action.BACK_OFF:
+                batch.report.backed_off += self._tell(claim, batch)
+            elif claim.action is Action.ALERT:
+                batch.report.alerted += claim.key.step_name == OWN_RECORD or self._tell(claim, batch)
+
+    # Claim
+
+    def _claim(self, due: Sequence[Due], batch: _Batch) -> None:
+        by_key = {item.key: item for item in due}  # of a deadline and a lease of one step, the later read is enough
+        records = self._store.load_steps(list(by_key))
+        changes: list[Change] = []
+        actions: list[Action] = []
+        for item, record in zip(by_key.values(), records, strict=True):
+            if record is None:
+                self._store.discard([item], until_ms=None)
+            elif isinstance(record, Exception):
+                self._quarantine(item, record, batch)
+            else:
+                action, transition = self._decide(item, record, batch.now_ms)
+                if action is Action.NOTHING:
+                    self._store.discard([item], until_ms=None if item.lapsed_attempt else record.deadline_ms)
+                    continue
+                changes.append(Change(process_id=item.key.process_id, transition=transition))
+                actions.append(action)
+        for change, action, outcome in zip(changes, actions, self._recorder.commit(changes), strict=True):
+            if isinstance(outcome, Committed):
+                batch.claims.append(_Claim(change.key, action, outcome.step))
+            elif isinstance(outcome, Exception):
+                self._quarantine(by_key[change.key], outcome, batch)
+
+    def _decide(self, due: Due, record: ProcessStep, now_ms: int) -> tuple[Action, transitions.Transition]:
+        if due.key.step_name != OWN_RECORD:
+            return timeouts.time_out(
+                record, now_ms=now_ms, lapsed_attempt=due.lapsed_attempt, jitter=self._random_number()
+            )
+        is_late = record.deadline_ms is not None and record.deadline_ms <= now_ms
+        if is_late and not self._store.load(due.key.process_id).state.is_terminal:
+            return Action.ALERT, mark_overdue(record, now_ms=now_ms)
+        return Action.NOTHING, transitions.Transition(record, record)
+
+    def _quarantine(self, due: Due, error: Exception, batch: _Batch) -> None:
+        if isinstance(error, errors.StoreUnavailable):
+            raise error
+        batch.report.failed += 1
+        logger.error(
+            "step_unusable", extra={"process_id": due.key.process_id, "step": due.key.step_name}, exc_info=error
+        )
+        self._store.discard([due], until_ms=batch.now_ms + QUARANTINE_MS)
+
+    # Act and settle
+
+    def _send_again(self, requeuer: Requeuer, claims: Sequence[_Claim], batch: _Batch) -> None:
+        if not claims:
+            return
+        messages = self._store.load_messages([claim.key for claim in claims])
+        with_message: list[tuple[_Claim, Sending]] = []
+        for claim, message in zip(claims, messages, strict=True):
+            if message is None:
+                self._ask_again(claim, batch)
+            else:
+                with_message.append((claim, Sending(claim.key.process_id, claim.step, message)))
+        outcomes = requeuer.requeue([sending for _, sending in with_message]) if with_message else []
+        confirmations: list[Change] = []
+        for (claim, _), outcome in zip(with_message, outcomes, strict=True):
+            if outcome is not None:
+                self._not_sent(claim, outcome, batch)
+                continue
+            self._count_sent(claim, batch)
+            transition = timeouts.confirm(claim.step, attempt=claim.step.attempt, now_ms=self._store.now_ms())
+            confirmations.append(Change(process_id=claim.key.process_id, transition=transition))
+        # A conflict means that the message has been started or finished already: nothing is left to confirm.
+        self._recorder.commit(confirmations)
+
+    def _count_sent(self, claim: _Claim, batch: _Batch) -> None:
+        if claim.action is Action.RETRY:
+            batch.report.retried += 1
+            self._tell(claim, batch)
+        else:
+            batch.report.resent += 1
+
+    def _not_sent(self, claim: _Claim, error: Exception, batch: _Batch) -> None:
+        batch.report.failed += 1
+        logger.error(
+            "step_not_sent",
+            extra={"process_id": claim.key.process_id, "step": claim.key.step_name, "attempt": claim.step.attempt},
+            exc_info=error,
+        )
+        if isinstance(error, errors.MessageUnsendable):
+            self._recorder.apply(
+                claim.key, partial(transitions.lose, reason=str(error), attempt=claim.step.attempt), guess=claim.step
+            )
+
+    def _ask_again(self, claim: _Claim, batch: _Batch) -> None:
+        """No message to send: whoever started the attempt is told, and has to start the next."""
+        if self._tell(claim, batch):
+            batch.report.retried += 1
+            self._recorder.apply(
+                claim.key, partial(timeouts.confirm_told, attempt=claim.step.attempt), guess=claim.step
+            )
+
+    def _give_up(self, claim: _Claim, batch: _Batch) -> None:
+        if self._tell(claim, batch):
+            batch.report.gave_up += 1
+            self._recorder.apply(claim.key, partial(timeouts.give_up, attempt=claim.step.attempt), guess=claim.step)
+
+    def _tell(self, claim: _Claim, batch: _Batch) -> bool:
+        """Publish the event; False if the handler raised. Then the claim runs out and the event is published again."""
+        if self._publish_event is None:
+            return True
+        try:
+            self._publish_event(_event(claim, batch.now_ms))
+        except Exception:  # the team's own code: whatever it raises must not stop the other steps
+            batch.report.failed += 1
+            logger.exception(
+                "timeout_handler_failed", extra={"process_id": claim.key.process_id, "step": claim.key.step_name}
+            )
+            return False
+        return True
+
+
+def _event(claim: _Claim, now_ms: int) -> ProcessStepTimedOut:
+    used = 1 if claim.action in (Action.RETRY, Action.RESEND, Action.BACK_OFF) else 0
+    return ProcessStepTimedOut(
+        process_id=claim.key.process_id,
+        step_name=claim.key.step_name,
+        attempt=claim.step.attempt - used,
+        retry_count=claim.step.retry_count - used,
+        retries_permitted=claim.step.retries_permitted,
+        occurred_at_ms=now_ms,
+        reason=claim.step.last_error or "",
+    )

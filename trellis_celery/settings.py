@@ -1,0 +1,99 @@
+"""The settings of trellis, their units and defaults: `trellis_*` in the Celery configuration.
+
+With a namespace, as in Django, they are written ``CELERY_TRELLIS_URL``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from trellis_celery import errors
+
+PREFIX = "trellis_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All durations are whole milliseconds. Raises ConfigurationError for a value that makes no sense."""
+
+    #: Where processes are kept: redis://, rediss://, redis+socket://, sentinel://, redis+cluster:// or memory://.
+    #: It has no default, and the broker's URL is never taken instead.
+    url: str = ""
+
+    #: What Celery knows as `result_backend_transport_options`; for Sentinel {"master_name": …}.
+    transport_options: Mapping[str, Any] = field(default_factory=dict)
+
+    #: What all keys in the store start with.
+    key_prefix: str = "trellis"
+
+    #: How long a message may wait for a worker before a further copy of it is sent, for steps that say nothing else.
+    queue_timeout_ms: int = 900_000
+
+    #: A worker that has not renewed its leases for so long is taken for dead. Renewal is tried five times as often.
+    worker_lost_ms: int = 5_000
+
+    #: How often beat sends the check. Whole seconds, because some schedulers keep no parts of one.
+    check_interval_ms: int = 1_000
+
+    #: How many due steps a check reads and writes at a time.
+    check_batch_size: int = 500
+
+    #: A check ends after this time and leaves the rest to the next.
+    check_budget_ms: int = 5_000
+
+    #: The most that one call to the store may take. Tracking delays a task by no more than this each time.
+    store_timeout_ms: int = 2_000
+
+    #: Raise an error at publish when the store cannot be written, instead of sending the task untracked.
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            value = getattr(self, one.name)
+            kind = {"str": str, "int": int, "bool": bool}.get(str(one.type), Mapping)
+            if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+                raise errors.ConfigurationError(f"{PREFIX}{one.name} must be {_an(one.type)}, not {value!r}")
+            if kind is int and value <= 0:
+                raise errors.ConfigurationError(f"{PREFIX}{one.name} must be positive, not {value}")
+        if self.check_interval_ms % 1000:
+            raise errors.ConfigurationError(
+                f"trellis_check_interval_ms must be whole seconds (1000, 2000, …), not {self.check_interval_ms}"
+            )
+
+    @property
+    def renew_interval_ms(self) -> int:
+        """How often a worker renews its leases."""
+        return max(50, self.worker_lost_ms // 5)
+
+    @classmethod
+    def from_conf(cls, conf: Mapping[str, Any]) -> Settings:
+        """The settings in a Celery configuration. Raises ConfigurationError for a `trellis_` name that is none."""
+        return cls(**{_known(name): conf[key] for key, name in _ours(conf).items()})
+
+
+def _ours(conf: Mapping[str, Any]) -> dict[str, str]:
+    """The keys of the configuration that are meant for trellis, and each one's name without prefixes."""
+    namespace = getattr(conf, "prefix", None) or ""
+    found = {}
+    for key in conf.keys():  # noqa: SIM118 - Celery's configuration is no plain mapping
+        name = key.removeprefix(namespace)
+        is_ours = name.lower().startswith(PREFIX) and (name != key or not namespace or key.islower())
+        if is_ours:
+            found[key] = name.lower().removeprefix(PREFIX)
+    return found
+
+
+def _known(name: str) -> str:
+    names = [one.name for one in fields(Settings)]
+    if name in names:
+        return name
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {PREFIX}{near[0]}?" if near else f"known are {', '.join(PREFIX + one for one in names)}"
+    raise errors.ConfigurationError(f"{PREFIX}{name} is not a setting of trellis: {hint}")
+
+
+def _an(kind: object) -> str:
+    return {"str": "a string", "int": "a whole number", "bool": "True or False"}.get(str(kind), "a mapping")

@@ -1,0 +1,1 @@
+"""Where processes are kept: one adapter of `ports.ProcessStore` for each kind of database."""

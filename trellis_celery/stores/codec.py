@@ -1,0 +1,121 @@
+"""The stored form of records, the same in every store that keeps bytes, and in message headers.
+
+A record is a JSON array: its format's number, then the fields in a fixed order. Fields are only ever added at the end, so
+that an older release reads what a newer one wrote and the other way round.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from trellis_celery import errors
+from trellis_celery.domain.events import Event, EventKind
+from trellis_celery.domain.identity import BusinessKey
+from trellis_celery.domain.step import DeadlineKind, OnTimeout, ProcessStep, StepState
+
+FORMAT = 1
+
+
+class _StoredStep(msgspec.Struct, array_like=True, frozen=True):
+    format: int
+    timeout_ms: int | None
+    retries_permitted: int
+    queue_timeout_ms: int
+    on_timeout: OnTimeout
+    backoff_ms: int
+    backoff_max_ms: int
+    external: bool
+    state: StepState
+    attempt: int
+    retry_count: int
+    resend_count: int
+    deadline_ms: int | None
+    deadline_kind: DeadlineKind | None
+    task_id: str | None
+    args_digest: str | None
+    run_id: str | None
+    is_leased: bool
+    is_finishing: bool
+    started_at_ms: int | None
+    finished_at_ms: int | None
+    worker: str | None
+    last_error: str | None
+
+
+class _StoredEvent(msgspec.Struct, array_like=True, frozen=True):
+    kind: EventKind
+    step_name: str
+    attempt: int
+    occurred_at_ms: int
+    detail: str = ""
+
+
+_FIELDS = _StoredStep.__struct_fields__[1:]
+_encode = msgspec.json.Encoder().encode
+_decode_step = msgspec.json.Decoder(_StoredStep).decode
+_decode_event = msgspec.json.Decoder(_StoredEvent).decode
+
+#: The most of an error message or a detail that is kept, in characters.
+MAX_TEXT = 2_000
+
+
+def dump_step(step: ProcessStep) -> bytes:
+    """The record without its name and version, which stand beside it."""
+    values = [getattr(step, field) for field in _FIELDS]
+    values[-1] = _shorten(step.last_error)
+    return _encode(_StoredStep(FORMAT, *values))
+
+
+def load_step(data: bytes | str, *, name: str, version: int) -> ProcessStep:
+    """Raises CorruptRecord."""
+    try:
+        stored = _decode_step(data)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        raise errors.CorruptRecord(key=name, problem=str(error)) from None
+    if stored.format != FORMAT:
+        raise errors.CorruptRecord(key=name, problem=f"format {stored.format} is not known to this release")
+    return ProcessStep(name, version=version, **{field: getattr(stored, field) for field in _FIELDS})
+
+
+def dump_event(event: Event) -> bytes:
+    detail = _shorten(event.detail) or ""
+    return _encode(_StoredEvent(event.kind, event.step_name, event.attempt, event.occurred_at_ms, detail))
+
+
+def load_event(data: bytes) -> Event:
+    """Raises CorruptRecord."""
+    try:
+        stored = _decode_event(data)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        raise errors.CorruptRecord(key="log entry", problem=str(error)) from None
+    return Event(stored.kind, stored.step_name, stored.attempt, stored.occurred_at_ms, stored.detail)
+
+
+def dump_business_key(key: BusinessKey) -> bytes:
+    """Different keys have different forms, whatever characters are in them."""
+    return _encode(key.parts)
+
+
+def dump_json(value: Any) -> bytes:
+    """Raises DefinitionError if the value cannot be written as JSON."""
+    try:
+        return _encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise errors.DefinitionError(f"metadata must be JSON values: {error}") from None
+
+
+def load_json(data: bytes | str) -> Any:
+    """Raises CorruptRecord."""
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise errors.CorruptRecord(key="JSON", problem=str(error)) from None
+
+
+def _shorten(text: str | None) -> str | None:
+    if text is None:
+        return None
+    clean = text.encode("utf-8", "replace").decode()  # an error's text may have broken Unicode
+    return clean if len(clean) <= MAX_TEXT else f"{clean[:MAX_TEXT]}…"

@@ -1,0 +1,205 @@
+"""The process store in memory: the plainest form of all that a store promises."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from heapq import nlargest
+from threading import Lock
+
+from trellis_celery import errors
+from trellis_celery.domain.events import Event, EventKind
+from trellis_celery.domain.identity import BusinessKey
+from trellis_celery.domain.machine_clock import machine_now_ms
+from trellis_celery.domain.process import OWN_RECORD, Process, ProcessState
+from trellis_celery.domain.step import ProcessStep
+from trellis_celery.ports import Change, Clock, Committed, Conflict, Due, LastCheck, LeaseKey, StepKey
+from trellis_celery.stores.memory.picture import picture_of
+from trellis_celery.stores.memory.timeline import Timeline
+
+
+@dataclass(slots=True)
+class _Stored:
+    process: Process
+    log: list[Event]
+    messages: dict[str, bytes] = field(default_factory=dict)
+    #: By step: what tells the last write from others.
+    tokens: dict[str, str] = field(default_factory=dict)
+
+    def record(self, step_name: str) -> ProcessStep | None:
+        return self.process.own if step_name == OWN_RECORD else self.process.steps.get(step_name)
+
+    def put(self, record: ProcessStep) -> None:
+        if record.name == OWN_RECORD:
+            self.process.own = record
+        else:
+            self.process.steps[record.name] = record
+
+    def records(self) -> list[ProcessStep]:
+        return [self.process.own, *self.process.steps.values()]
+
+
+class MemoryStore:
+    """A `ProcessStore` in memory. Threads may share it; other Python processes do not see it.
+
+    `clock`: the time it goes by; this machine's if left out.
+    """
+
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        self._now_ms = machine_now_ms if clock is None else clock.now_ms
+        self._lock = Lock()
+        self._stored: dict[str, _Stored] = {}
+        self._live: dict[BusinessKey, str] = {}
+        self._deadlines: Timeline[StepKey] = Timeline()
+        self._leases: Timeline[LeaseKey] = Timeline()
+        self._last_check = LastCheck()
+
+    def now_ms(self) -> int:
+        return self._now_ms()
+
+    # Processes
+
+    def create(self, process: Process, *, replaces: str | None = None) -> str:
+        with self._lock:
+            live_id = self._live.get(process.key)
+            if live_id is not None and live_id != replaces:
+                return live_id
+            started = Event(EventKind.PROCESS_STARTED, OWN_RECORD, 0, process.started_at_ms)
+            stored = _Stored(picture_of(process), [started])
+            self._stored[process.id] = stored
+            self._live[process.key] = process.id
+            for record in stored.records():
+                self._deadlines.set(StepKey(process.id, record.name), record.deadline_ms)
+            return process.id
+
+    def load(self, process_id: str) -> Process:
+        with self._lock:
+            if (stored := self._stored.get(process_id)) is None:
+                raise errors.ProcessNotFound(process_id=process_id)
+            return picture_of(stored.process)
+
+    def find(self, key: BusinessKey) -> str | None:
+        with self._lock:
+            return self._live.get(key)
+
+    def list_processes(self, *, state: ProcessState | None = None, limit: int = 50) -> list[Process]:
+        with self._lock:
+            listed = (
+                stored.process for stored in self._stored.values() if state is None or stored.process.state is state
+            )
+            newest = nlargest(limit, listed, key=lambda process: process.started_at_ms)
+            return [picture_of(process) for process in newest]
+
+    def history(self, process_id: str) -> list[Event]:
+        with self._lock:
+            stored = self._stored.get(process_id)
+            return [] if stored is None else list(stored.log)
+
+    def delete(self, process_id: str) -> None:
+        with self._lock:
+            if (stored := self._stored.pop(process_id, None)) is None:
+                return
+            for record in stored.records():
+                self._deadlines.set(StepKey(process_id, record.name), None)
+                self._leases.set(LeaseKey(process_id, record.name, record.attempt), None)
+            if self._live.get(stored.process.key) == process_id:
+                del self._live[stored.process.key]
+
+    # Steps
+
+    def load_steps(self, keys: Sequence[StepKey]) -> list[ProcessStep | Exception | None]:
+        with self._lock:
+            return [self._record(key) for key in keys]
+
+    def load_messages(self, keys: Sequence[StepKey]) -> list[bytes | None]:
+        with self._lock:
+            stored = [self._stored.get(key.process_id) for key in keys]
+            return [
+                None if process is None else process.messages.get(key.step_name)
+                for process, key in zip(stored, keys, strict=True)
+            ]
+
+    def commit(self, changes: Sequence[Change]) -> list[Committed | Conflict | Exception]:
+        return [self._commit(change) for change in changes]
+
+    def _commit(self, change: Change) -> Committed | Conflict:
+        with self._lock:
+            stored = self._stored.get(change.process_id)
+            current = None if stored is None else stored.record(change.key.step_name)
+            if stored is None or current is None:
+                return Conflict(None)
+            state_before = stored.process.state
+            written = replace(change.transition.after, version=change.transition.before.version + 1)
+            if current.version == written.version and stored.tokens.get(written.name) == change.token:
+                return Committed(current, state_before, state_before)
+            if current.version != change.transition.before.version:
+                return Conflict(current)
+            self._write(stored, change, written)
+            state_after = stored.process.state
+            if state_before is not state_after:
+                self._hold_or_release(stored.process)
+            return Committed(written, state_before, state_after)
+
+    def _write(self, stored: _Stored, change: Change, written: ProcessStep) -> None:
+        stored.put(written)
+        stored.tokens[written.name] = change.token
+        stored.log.extend(change.transition.events)
+        if not written.needs_message:
+            stored.messages.pop(written.name, None)
+        elif change.message is not None:
+            stored.messages[written.name] = change.message
+        self._deadlines.set(change.key, written.deadline_ms)
+        self._move_lease(change, written)
+
+    def _move_lease(self, change: Change, written: ProcessStep) -> None:
+        before = change.transition.before
+        old = LeaseKey(*change.key, before.attempt) if before.is_leased else None
+        new = LeaseKey(*change.key, written.attempt) if written.is_leased else None
+        if old == new:
+            return  # only its worker's renewals move a lease
+        if old is not None:
+            self._leases.set(old, None)
+        if new is not None:
+            self._leases.set(new, self.now_ms() + change.lease_ms)
+
+    def _hold_or_release(self, process: Process) -> None:
+        if not process.state.is_terminal:
+            self._live.setdefault(process.key, process.id)
+        elif self._live.get(process.key) == process.id:
+            del self._live[process.key]
+
+    def _record(self, key: StepKey) -> ProcessStep | None:
+        stored = self._stored.get(key.process_id)
+        return None if stored is None else stored.record(key.step_name)
+
+    # Clocks
+
+    def due(self, *, now_ms: int, limit: int, with_leases: bool = True) -> list[Due]:
+        with self._lock:
+            deadlines = self._deadlines.until(now_ms, limit=limit)
+            leases = self._leases.until(now_ms, limit=limit) if with_leases else []
+        return [
+            *(Due(key, since_ms) for since_ms, key in deadlines),
+            *(Due(StepKey(key.process_id, key.step_name), since_ms, key.attempt) for since_ms, key in leases),
+        ]
+
+    def discard(self, due: Sequence[Due], *, until_ms: int | None) -> None:
+        with self._lock:
+            for item in due:
+                if item.lapsed_attempt is None:
+                    self._deadlines.move(item.key, item.since_ms, until_ms)
+                else:
+                    self._leases.move(LeaseKey(*item.key, item.lapsed_attempt), item.since_ms, until_ms)
+
+    def renew(self, leases: Sequence[LeaseKey], *, until_ms: int) -> LastCheck:
+        with self._lock:
+            for lease in leases:
+                if self._leases.get(lease) is not None:
+                    self._leases.set(lease, until_ms)
+            return self._last_check
+
+    def last_check(self) -> LastCheck:
+        return self._last_check
+
+    def note_check(self, check: LastCheck) -> None:
+        self._last_check = check

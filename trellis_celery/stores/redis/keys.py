@@ -1,0 +1,74 @@
+"""The names of all Redis keys, and of what stands for steps and leases in the sorted sets.
+
+All keys of a process have its shard as hash tag, so they lie on one node of a cluster. What users call things never
+becomes part of a key: process ids are ours, and step names are fields and members.
+"""
+
+from __future__ import annotations
+
+from trellis_celery.domain.identity import SHARDS, is_process_id, shard_of
+from trellis_celery.ports import Due, LeaseKey, StepKey
+
+#: The shards in the form in which they start a process id.
+ALL_SHARDS = tuple(f"{shard:x}" for shard in range(SHARDS))
+
+
+class Keys:
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        #: hash: when timed-out steps were last looked for.
+        self.last_check = f"{prefix}:last_check"
+
+    def deadlines(self, shard: str) -> str:
+        """sorted set: step member -> deadline, epoch ms"""
+        return f"{self._prefix}:{{{shard}}}:deadlines"
+
+    def leases(self, shard: str) -> str:
+        """sorted set: lease member -> end of the lease, epoch ms"""
+        return f"{self._prefix}:{{{shard}}}:leases"
+
+    def live(self, shard: str) -> str:
+        """hash: business key -> live process"""
+        return f"{self._prefix}:{{{shard}}}:live"
+
+    def of_class(self, shard: str, class_number: int) -> str:
+        """sorted set: process -> start, epoch ms"""
+        return f"{self._prefix}:{{{shard}}}:class:{class_number}"
+
+    def process(self, process_id: str) -> str:
+        """hash: the process's data, the records of its steps, how many are in each state"""
+        return f"{self._prefix}:{{{shard_of(process_id)}}}:process:{process_id}"
+
+    def log(self, process_id: str) -> str:
+        """list: what happened, oldest first"""
+        return f"{self._prefix}:{{{shard_of(process_id)}}}:log:{process_id}"
+
+    def messages(self, process_id: str) -> str:
+        """hash: step -> the message of its task"""
+        return f"{self._prefix}:{{{shard_of(process_id)}}}:messages:{process_id}"
+
+
+def step_member(key: StepKey) -> str:
+    return f"{key.process_id}|{key.step_name}"
+
+
+def lease_member(key: LeaseKey) -> str:
+    return f"{key.process_id}|{key.attempt}|{key.step_name}"
+
+
+def read_deadline(member: bytes, score: int) -> Due:
+    """Raises ValueError if the member is not one of ours."""
+    process_id, step_name = member.decode().split("|", 1)
+    return Due(StepKey(_ours(process_id), step_name), score)
+
+
+def read_lease(member: bytes, score: int) -> Due:
+    """Raises ValueError if the member is not one of ours."""
+    process_id, attempt, step_name = member.decode().split("|", 2)
+    return Due(StepKey(_ours(process_id), step_name), score, int(attempt))
+
+
+def _ours(process_id: str) -> str:
+    if not is_process_id(process_id):
+        raise ValueError(f"{process_id!r} is not a process id")
+    return process_id

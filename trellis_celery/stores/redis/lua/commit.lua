@@ -1,0 +1,108 @@
+-- Write one step's next record if nobody wrote it since; all of it, or nothing.
+-- KEYS[1]  hash        the process: "s:<step>" -> "<version> <token> <record>", "n:<bit>" -> number of steps in the state of
+--                      that bit, "class", "business_key", "meta"
+-- KEYS[2]  sorted set  "<process>|<step>" -> deadline, epoch ms
+-- KEYS[3]  sorted set  "<process>|<attempt>|<step>" -> end of lease, epoch ms
+-- KEYS[4]  list        the process's log
+-- KEYS[5]  hash        step -> stored message
+-- KEYS[6]  hash        business key -> live process
+-- KEYS[7…] sorted set  one for each class of processes: process -> start, epoch ms
+-- ARGV[1]  process     ARGV[2]  step          ARGV[3]  expected version     ARGV[4]  token of this write
+-- ARGV[5]  record      ARGV[6]  deadline, epoch ms, or ""
+-- ARGV[7]  old lease member or ""    ARGV[8]  new lease member or ""        ARGV[9]  length of the lease, ms
+-- ARGV[10] "keep", "drop" or "store" the message                            ARGV[11] message
+-- ARGV[12] bit the step leaves       ARGV[13] bit it enters                 (both 0: it stays)
+-- ARGV[14] class of a process for each set of bits that occur, one digit a set, from the set {bit 0} on
+-- ARGV[15] "1" or "0" for each class: its processes hold their business key
+-- ARGV[16…] log entries
+-- Returns  {1, now in ms, new version, class before, class after}  |  {0, now in ms, current "<version> <token> <record>"}
+--          |  {-1, now in ms} if there is no such step
+
+local BITS = 5
+
+local field = 's:' .. ARGV[2]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local current = redis.call('HGET', KEYS[1], field)
+if not current then
+  return {-1, now}
+end
+local version, token = string.match(current, '^(%d+) (%x+) ')
+local class = redis.call('HGET', KEYS[1], 'class')
+local next_version = string.format('%d', ARGV[3] + 1)
+if version == next_version and token == ARGV[4] then
+  return {1, now, next_version, class, class}
+end
+if version ~= ARGV[3] then
+  return {0, now, current}
+end
+
+-- The class of the process once the step's state is the new one.
+local new_class = class
+if ARGV[12] ~= ARGV[13] then
+  local counts = redis.call('HMGET', KEYS[1], 'n:0', 'n:1', 'n:2', 'n:3', 'n:4')
+  local present = 0
+  for bit = 0, BITS - 1 do
+    local count = tonumber(counts[bit + 1] or 0)
+    if bit == tonumber(ARGV[12]) then
+      count = count - 1
+    elseif bit == tonumber(ARGV[13]) then
+      count = count + 1
+    end
+    if count > 0 then
+      present = present + 2 ^ bit
+    end
+  end
+  new_class = string.sub(ARGV[14], present, present)
+end
+
+-- Reads of every other key that may be written: a key of a wrong type is an error here, before the first write.
+local due = ARGV[1] .. '|' .. ARGV[2]
+redis.call('ZSCORE', KEYS[2], due)
+redis.call('ZSCORE', KEYS[3], due)
+redis.call('LLEN', KEYS[4])
+redis.call('HLEN', KEYS[5])
+redis.call('HLEN', KEYS[6])
+local started = redis.call('ZSCORE', KEYS[7 + class], ARGV[1]) or 0
+redis.call('ZSCORE', KEYS[7 + new_class], ARGV[1])
+
+if ARGV[6] ~= '' then
+  redis.call('ZADD', KEYS[2], ARGV[6], due)
+end
+if ARGV[8] ~= '' then
+  redis.call('ZADD', KEYS[3], now + ARGV[9], ARGV[8])
+end
+if ARGV[10] == 'store' then
+  redis.call('HSET', KEYS[5], ARGV[2], ARGV[11])
+end
+redis.call('HSET', KEYS[1], field, next_version .. ' ' .. ARGV[4] .. ' ' .. ARGV[5])
+for i = 16, #ARGV do
+  redis.call('RPUSH', KEYS[4], ARGV[i])
+end
+if ARGV[6] == '' then
+  redis.call('ZREM', KEYS[2], due)
+end
+if ARGV[7] ~= '' then
+  redis.call('ZREM', KEYS[3], ARGV[7])
+end
+if ARGV[10] == 'drop' then
+  redis.call('HDEL', KEYS[5], ARGV[2])
+end
+if ARGV[12] ~= ARGV[13] then
+  redis.call('HINCRBY', KEYS[1], 'n:' .. ARGV[12], -1)
+  redis.call('HINCRBY', KEYS[1], 'n:' .. ARGV[13], 1)
+end
+if new_class == class then
+  return {1, now, next_version, class, class}
+end
+
+redis.call('HSET', KEYS[1], 'class', new_class)
+redis.call('ZADD', KEYS[7 + new_class], started, ARGV[1])
+redis.call('ZREM', KEYS[7 + class], ARGV[1])
+local business_key = redis.call('HGET', KEYS[1], 'business_key')
+if string.sub(ARGV[15], new_class + 1, new_class + 1) == '1' then
+  redis.call('HSETNX', KEYS[6], business_key, ARGV[1])
+elseif redis.call('HGET', KEYS[6], business_key) == ARGV[1] then
+  redis.call('HDEL', KEYS[6], business_key)
+end
+return {1, now, next_version, class, new_class}

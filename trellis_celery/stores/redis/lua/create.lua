@@ -1,0 +1,35 @@
+-- Store a new process, unless a live one has its business key.
+-- KEYS[1]  hash        the process: its fields are ARGV[6…]
+-- KEYS[2]  sorted set  "<process>|<step>" -> deadline, epoch ms
+-- KEYS[3]  list        the process's log
+-- KEYS[4]  hash        business key -> live process
+-- KEYS[5]  sorted set  the class of new processes: process -> start, epoch ms
+-- ARGV[1]  process     ARGV[2]  business key     ARGV[3]  process that may be replaced as the live one, or ""
+-- ARGV[4]  start, epoch ms                       ARGV[5]  number of deadlines
+-- ARGV[6…] log entry; then for each deadline its member and epoch ms; then fields and values of the process
+-- Returns  {1, now in ms, live process}: this process if it was stored, now or by an earlier try of the same call
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local live = redis.call('HGET', KEYS[4], ARGV[2])
+if live and live ~= ARGV[3] then
+  return {1, now, live}
+end
+
+-- Reads of every key that may be written: a key of a wrong type is an error here, before the first write.
+redis.call('HLEN', KEYS[1])
+redis.call('ZCARD', KEYS[2])
+redis.call('LLEN', KEYS[3])
+redis.call('ZCARD', KEYS[5])
+
+local first_field = 7 + 2 * ARGV[5]
+for i = 7, first_field - 1, 2 do
+  redis.call('ZADD', KEYS[2], ARGV[i + 1], ARGV[i])
+end
+for i = first_field, #ARGV, 2 do
+  redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+end
+redis.call('RPUSH', KEYS[3], ARGV[6])
+redis.call('ZADD', KEYS[5], ARGV[4], ARGV[1])
+redis.call('HSET', KEYS[4], ARGV[2], ARGV[1])
+return {1, now, ARGV[1]}

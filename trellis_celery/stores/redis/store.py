@@ -1,0 +1,302 @@
+"""The process store in Redis.
+
+Decisions are made in Python; `commit.lua` writes one only if the step's version is still the one it was made for. Every
+script carries a token or a fresh id by which it recognises its own repetition: the client sends a call again when the
+reply was lost. Nothing has a time to live, because an expiry would be a decision that nobody made.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from importlib.resources import files
+from itertools import chain
+from typing import Any
+
+import redis
+from redis.cluster import RedisCluster
+
+from trellis_celery import errors
+from trellis_celery.domain.events import Event, EventKind
+from trellis_celery.domain.identity import BusinessKey, is_process_id, shard_of
+from trellis_celery.domain.process import OWN_RECORD, Process, ProcessState
+from trellis_celery.domain.step import ProcessStep
+from trellis_celery.ports import Change, Committed, Conflict, Due, LastCheck, LeaseKey, StepKey
+from trellis_celery.stores import codec
+from trellis_celery.stores.redis import records
+from trellis_celery.stores.redis.connect import Client
+from trellis_celery.stores.redis.keys import ALL_SHARDS, Keys, lease_member, read_deadline, read_lease, step_member
+from trellis_celery.stores.redis.server_clock import ServerClock
+from trellis_celery.stores.redis.translate import as_ours, translated
+
+logger = logging.getLogger(__name__)
+
+ReadMember = Callable[[bytes, int], Due]
+
+
+class RedisStore:
+    """A `ProcessStore` in Redis or Valkey.
+
+    prefix
+        What all keys start with. Two prefixes in one database know nothing of each other.
+    """
+
+    def __init__(self, client: Client, *, prefix: str = "trellis") -> None:
+        self._client: Any = client
+        self._keys = Keys(prefix)
+        self._clock = ServerClock()
+        self._commit: Any = client.register_script(_script("commit.lua"))
+        self._create: Any = client.register_script(_script("create.lua"))
+        self._discard: Any = client.register_script(_script("discard.lua"))
+        self._is_cluster = isinstance(client, RedisCluster)
+
+    def now_ms(self) -> int:
+        if not self._clock.is_set:
+            with translated():
+                seconds, microseconds = self._client.time()
+            self._clock.set(seconds * 1000 + microseconds // 1000)
+        return self._clock.now_ms()
+
+    # Processes
+
+    def create(self, process: Process, *, replaces: str | None = None) -> str:
+        shard = shard_of(process.id)
+        started = Event(EventKind.PROCESS_STARTED, OWN_RECORD, 0, process.started_at_ms)
+        deadlines = [
+            (step_member(StepKey(process.id, record.name)), record.deadline_ms)
+            for record in (process.own, *process.steps.values())
+            if record.deadline_ms is not None
+        ]
+        with translated(process.id):
+            _, now_ms, live_id = self._create(
+                keys=[
+                    self._keys.process(process.id),
+                    self._keys.deadlines(shard),
+                    self._keys.log(process.id),
+                    self._keys.live(shard),
+                    self._keys.of_class(shard, records.CLASS_NUMBER[process.state]),
+                ],
+                args=[
+                    process.id,
+                    codec.dump_business_key(process.key),
+                    replaces or "",
+                    process.started_at_ms,
+                    len(deadlines),
+                    codec.dump_event(started),
+                    *chain.from_iterable(deadlines),
+                    *chain.from_iterable(records.new_fields(process)),
+                ],
+            )
+        self._clock.set(now_ms)
+        return str(live_id.decode())
+
+    def load(self, process_id: str) -> Process:
+        with translated(process_id):
+            fields = self._client.hgetall(self._keys.process(process_id))
+        return records.read_process(process_id, fields)
+
+    def load_steps(self, keys: Sequence[StepKey]) -> list[ProcessStep | Exception | None]:
+        ours = [key for key in keys if is_process_id(key.process_id)]
+        values = self._round_trip(
+            lambda pipe: [pipe.hget(self._keys.process(key.process_id), f"s:{key.step_name}") for key in ours]
+        )
+        found = {key: records.read_step_or_error(key, value) for key, value in zip(ours, values, strict=True)}
+        return [found.get(key) for key in keys]
+
+    def find(self, key: BusinessKey) -> str | None:
+        with translated():
+            process_id = self._client.hget(self._keys.live(f"{key.shard:x}"), codec.dump_business_key(key))
+        return None if process_id is None else str(process_id.decode())
+
+    def list_processes(self, *, state: ProcessState | None = None, limit: int = 50) -> list[Process]:
+        classes = range(len(records.CLASSES)) if state is None else (records.CLASS_NUMBER[state],)
+        indexes = [self._keys.of_class(shard, number) for shard in ALL_SHARDS for number in classes]
+        parts = self._round_trip(
+            lambda pipe: [pipe.zrange(index, 0, limit - 1, desc=True, withscores=True) for index in indexes]
+        )
+        started = sorted(chain.from_iterable(_all_good(parts)), key=lambda found: found[1], reverse=True)
+        ids = [member.decode() for member, _ in started[:limit]]
+        hashes = self._round_trip(lambda pipe: [pipe.hgetall(self._keys.process(process_id)) for process_id in ids])
+        found = zip(ids, _all_good(hashes), strict=True)
+        return [records.read_process(process_id, fields) for process_id, fields in found if fields]
+
+    def history(self, process_id: str) -> list[Event]:
+        with translated(process_id):
+            entries = self._client.lrange(self._keys.log(process_id), 0, -1)
+        return [codec.load_event(entry) for entry in entries]
+
+    def delete(self, process_id: str) -> None:
+        process = self.load(process_id)
+        shard = shard_of(process_id)
+        steps = [process.own, *process.steps.values()]
+        holds_key = self.find(process.key) == process_id
+
+        def fill(pipe: Any) -> None:
+            for number in range(len(records.CLASSES)):
+                pipe.zrem(self._keys.of_class(shard, number), process_id)
+            if holds_key:
+                pipe.hdel(self._keys.live(shard), codec.dump_business_key(process.key))
+            pipe.zrem(self._keys.deadlines(shard), *(step_member(StepKey(process_id, step.name)) for step in steps))
+            pipe.zrem(self._keys.leases(shard), *(lease_member(LeaseKey(process_id, s.name, s.attempt)) for s in steps))
+            pipe.delete(self._keys.log(process_id))
+            pipe.delete(self._keys.messages(process_id))
+            pipe.delete(self._keys.process(process_id))
+
+        list(_all_good(self._round_trip(fill)))
+
+    # Steps
+
+    def commit(self, changes: Sequence[Change]) -> list[Committed | Conflict | Exception]:
+        if len(changes) == 1 or self._is_cluster:  # a cluster client takes no scripts in a pipeline
+            return [self._outcome(change, self._commit_one(change)) for change in changes]
+        replies = self._round_trip(
+            lambda pipe: [self._commit(**self._call(change), client=pipe) for change in changes], translate=False
+        )
+        return [self._outcome(change, reply) for change, reply in zip(changes, replies, strict=True)]
+
+    def _commit_one(self, change: Change) -> Any:
+        try:
+            return self._commit(**self._call(change))
+        except redis.RedisError as error:
+            return error
+
+    def _call(self, change: Change) -> dict[str, list[Any]]:
+        before, after = change.transition.before, change.transition.after
+        process_id, step_name = change.key
+        shard = shard_of(process_id)
+        old_lease = lease_member(LeaseKey(process_id, step_name, before.attempt)) if before.is_leased else ""
+        new_lease = lease_member(LeaseKey(process_id, step_name, after.attempt)) if after.is_leased else ""
+        return {
+            "keys": [
+                self._keys.process(process_id),
+                self._keys.deadlines(shard),
+                self._keys.leases(shard),
+                self._keys.log(process_id),
+                self._keys.messages(process_id),
+                self._keys.live(shard),
+                *(self._keys.of_class(shard, number) for number in range(len(records.CLASSES))),
+            ],
+            "args": [
+                process_id,
+                step_name,
+                before.version,
+                change.token,
+                codec.dump_step(after),
+                "" if after.deadline_ms is None else after.deadline_ms,
+                old_lease if old_lease != new_lease else "",
+                new_lease if old_lease != new_lease else "",
+                change.lease_ms,
+                *_message_arguments(change),
+                records.BIT[before.state],
+                records.BIT[after.state],
+                records.CLASS_OF_SET,
+                records.HOLDS_KEY,
+                *(codec.dump_event(event) for event in change.transition.events),
+            ],
+        }
+
+    def _outcome(self, change: Change, reply: Any) -> Committed | Conflict | Exception:
+        if isinstance(reply, Exception):
+            return as_ours(reply, change.process_id)
+        status, now_ms, *rest = reply
+        self._clock.set(now_ms)
+        if status == 1:
+            version, class_before, class_after = (int(value) for value in rest)
+            step = change.transition.after.stored_as(version)
+            return Committed(step, records.CLASSES[class_before], records.CLASSES[class_after])
+        try:
+            return Conflict(records.read_step(change.key, rest[0]) if status == 0 else None)
+        except errors.CorruptRecord as error:
+            return error
+
+    def load_messages(self, keys: Sequence[StepKey]) -> list[bytes | None]:
+        messages = self._round_trip(
+            lambda pipe: [pipe.hget(self._keys.messages(key.process_id), key.step_name) for key in keys]
+        )
+        return list(_all_good(messages))
+
+    # Clocks
+
+    def due(self, *, now_ms: int, limit: int, with_leases: bool = True) -> list[Due]:
+        deadlines = [(self._keys.deadlines(shard), read_deadline) for shard in ALL_SHARDS]
+        leases = [(self._keys.leases(shard), read_lease) for shard in ALL_SHARDS] if with_leases else []
+        replies = self._round_trip(
+            lambda pipe: [
+                pipe.zrangebyscore(index, "-inf", now_ms, start=0, num=limit, withscores=True)
+                for index, _ in deadlines + leases
+            ]
+        )
+        found = [
+            self._read_index(index, read, entries)
+            for (index, read), entries in zip(deadlines + leases, _all_good(replies), strict=True)
+        ]
+        kinds = found[: len(deadlines)], found[len(deadlines) :]
+        return [due for kind in kinds for due in sorted(chain.from_iterable(kind), key=_since)[:limit]]
+
+    def _read_index(self, index: str, read: ReadMember, entries: Iterable[tuple[bytes, float]]) -> list[Due]:
+        due = []
+        for member, score in entries:
+            try:
+                due.append(read(member, int(score)))
+            except ValueError:  # not one of ours: it would be in the way of every check
+                logger.error("foreign_index_entry", extra={"index": index, "member": repr(member[:200])})
+                with translated():
+                    self._client.zrem(index, member)
+        return due
+
+    def discard(self, due: Sequence[Due], *, until_ms: int | None) -> None:
+        with translated():
+            for item in due:
+                shard = shard_of(item.key.process_id)
+                if item.lapsed_attempt is None:
+                    index, member = self._keys.deadlines(shard), step_member(item.key)
+                else:
+                    index, member = self._keys.leases(shard), lease_member(LeaseKey(*item.key, item.lapsed_attempt))
+                self._discard(keys=[index], args=[member, item.since_ms, "" if until_ms is None else until_ms])
+
+    def renew(self, leases: Sequence[LeaseKey], *, until_ms: int) -> LastCheck:
+        def fill(pipe: Any) -> None:
+            by_shard: dict[str, dict[str, int]] = {}
+            for lease in leases:
+                by_shard.setdefault(shard_of(lease.process_id), {})[lease_member(lease)] = until_ms
+            for shard, members in by_shard.items():
+                pipe.zadd(self._keys.leases(shard), members, xx=True)
+            pipe.hgetall(self._keys.last_check)
+
+        return records.read_last_check(list(_all_good(self._round_trip(fill)))[-1])
+
+    def last_check(self) -> LastCheck:
+        return self.renew((), until_ms=0)
+
+    def note_check(self, check: LastCheck) -> None:
+        fields = {"at_ms": check.at_ms, "by": check.by, "leases_count_from_ms": check.leases_count_from_ms}
+        with translated():
+            self._client.hset(self._keys.last_check, mapping=fields)
+
+    def _round_trip(self, fill: Callable[[Any], object], *, translate: bool = True) -> list[Any]:
+        """The replies to all the commands that `fill` puts into a pipeline; an error in place of a reply."""
+        with translated(), self._client.pipeline(transaction=False) as pipe:
+            fill(pipe)
+            replies: list[Any] = pipe.execute(raise_on_error=False)
+        return [as_ours(reply) if translate and isinstance(reply, Exception) else reply for reply in replies]
+
+
+def _script(name: str) -> str:
+    return files("trellis_celery.stores.redis").joinpath("lua", name).read_text()
+
+
+def _message_arguments(change: Change) -> tuple[str, bytes]:
+    if not change.transition.after.needs_message:
+        return "drop", b""
+    return ("keep", b"") if change.message is None else ("store", change.message)
+
+
+def _all_good(replies: Iterable[Any]) -> Iterable[Any]:
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+        yield reply
+
+
+def _since(due: Due) -> int:
+    return due.since_ms

@@ -1,0 +1,53 @@
+"""From the errors of redis-py to ours, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis import exceptions
+
+from trellis_celery import errors
+
+#: The server is there but cannot serve now: it may be able to in a moment, or after somebody has helped it.
+_UNAVAILABLE = (
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    exceptions.BusyLoadingError,
+    exceptions.ReadOnlyError,
+    exceptions.MasterDownError,
+    exceptions.ClusterDownError,
+    exceptions.OutOfMemoryError,
+)
+_UNAVAILABLE_CODES = (
+    "MISCONF",
+    "NOREPLICAS",
+    "LOADING",
+    "BUSY ",
+    "OOM",
+    "READONLY",
+    "MASTERDOWN",
+    "TRYAGAIN",
+    "UNBLOCKED",
+)
+
+
+@contextmanager
+def translated(key: str = "") -> Iterator[None]:
+    """Raise what redis-py raises inside as a StoreError."""
+    try:
+        yield
+    except exceptions.RedisError as error:
+        raise as_ours(error, key) from error
+
+
+def as_ours(error: Exception, key: str = "") -> errors.StoreError:
+    """The StoreError that tells what this error means. An error of ours stays as it is."""
+    if isinstance(error, errors.StoreError):
+        return error
+    text = str(error)
+    if isinstance(error, _UNAVAILABLE) or text.startswith(_UNAVAILABLE_CODES):
+        return errors.StoreUnavailable(f"the store does not answer: {text or type(error).__name__}")
+    if "WRONGTYPE" in text or "user_script" in text:
+        return errors.CorruptRecord(key=key, problem=text)
+    return errors.StoreError(f"the store refused: {text}")
