@@ -96,7 +96,7 @@ class LastCheck:
 
 
 class ProcessStore(Clock, Protocol):
-    """Keeps processes. Every method raises StoreUnavailable if the store does not answer, and wraps what its driver raises."""
+    """Keeps processes. Every method raises StoreUnavailable if the store does not answer, and no driver's errors."""
 
     def create(self, process: Process, *, replaces: str | None = None) -> str:
         """Store a new process unless a live one has its business key; return the id of the live one.
@@ -110,7 +110,7 @@ class ProcessStore(Clock, Protocol):
         ...
 
     def load_steps(self, keys: Sequence[StepKey]) -> list[ProcessStep | Exception | None]:
-        """The records in the order of the keys: None where there is none, CorruptRecord in its place where one is damaged."""
+        """The records in the order of the keys: None where there is none, CorruptRecord where one is damaged."""
         ...
 
     def find(self, key: BusinessKey) -> str | None:

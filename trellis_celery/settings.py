@@ -56,7 +56,7 @@ class Settings:
             kind = {"str": str, "int": int, "bool": bool}.get(str(one.type), Mapping)
             if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
                 raise errors.ConfigurationError(f"{PREFIX}{one.name} must be {_an(one.type)}, not {value!r}")
-            if kind is int and value <= 0:
+            if isinstance(value, int) and kind is int and value <= 0:
                 raise errors.ConfigurationError(f"{PREFIX}{one.name} must be positive, not {value}")
         if self.check_interval_ms % 1000:
             raise errors.ConfigurationError(

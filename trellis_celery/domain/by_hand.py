@@ -1,4 +1,4 @@
-"""The rules for steps that people or plain code move: like those of `transitions`, but what makes no sense is an error."""
+"""The rules for steps that people or plain code move: those of `transitions`, but what makes no sense is an error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Rule(Protocol):
 
 
 def start(step: ProcessStep, /, *, now_ms: int) -> Transition:
-    """Start a step that no task runs, or its next attempt. There is one run an attempt; starting it again changes nothing."""
+    """Start a step that no task runs, or its next attempt. Starting the same attempt again changes nothing."""
     if step.state.is_terminal:
         raise errors.InvalidTransition(step=step.name, state=step.state, asked="started")
     attempt = max(step.attempt, 1)

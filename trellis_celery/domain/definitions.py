@@ -30,7 +30,8 @@ class Step:
     on_timeout
         ``"retry"``, or ``"alert"`` for a step that must not run twice: it is only told.
     backoff_ms, backoff_max_ms
-        Wait before the second attempt; doubles with each further one up to the maximum, shortened by up to half at random.
+        Wait before the second attempt; doubles with each further one up to the maximum, and is shortened by up to half
+        at random.
     external
         A person or another system completes it; no task can be bound to it.
 

@@ -1,8 +1,8 @@
 """What a step becomes when one of its clocks runs out.
 
-A checker acts in three moves, each a commit or a message, so that a crash between any two loses nothing: *claim* (`time_out`)
-gives the step a short handoff deadline, then the message or the event goes out, then it is *settled* (`confirm`,
-`give_up`). A checker that dies in between leaves a handoff that runs out, and the same move is made again.
+A checker acts in three moves, each a commit or a message, so that a crash between any two loses nothing: a *claim*
+(`time_out`) gives the step a short handoff deadline, then the message or the event goes out, then it is *settled*
+(`confirm`, `give_up`). A checker that dies in between leaves a handoff that runs out, and the same move is made again.
 
 A new deadline counts from now, never from the old one: checkers that were away do not use up retries when they return.
 """

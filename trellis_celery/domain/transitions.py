@@ -1,8 +1,8 @@
 """What a step becomes when something happens to it.
 
-Each rule takes the current record, what happened, and the store's time, and returns a `Transition`: the next record, the
-log entries, and a verdict. A rule has no other effect, so it may be asked again with a newer record when somebody else
-wrote first. What happens when time runs out is in `timeouts`.
+Each rule takes the current record, what happened, and the store's time, and returns a `Transition`: the next record,
+the log entries, and a verdict. A rule has no other effect, so it may be asked again with a newer record when somebody
+else wrote first. What happens when time runs out is in `timeouts`.
 
 The first completion wins: whichever attempt finishes first finishes the step. Terminal states are final; only `reopen`,
 which an operator asks for, leaves one.
@@ -58,8 +58,8 @@ def queue(
 ) -> Transition:
     """A message for the step is about to be published.
 
-    `delay_ms`: how long it waits on purpose. `is_own_run`: the publisher is the running step itself. With the same task id that is a Celery retry or a
-    replacement; with another one it is a call of its own, which cannot be the step's.
+    `delay_ms`: how long it waits on purpose. `is_own_run`: the publisher is the running step itself. With the same task
+    id that is a Celery retry or a replacement; with another one it is a call of its own, which cannot be the step's.
     """
     if step.task_id == task_id and not step.state.is_terminal:
         if step.state is StepState.IN_PROGRESS:
@@ -222,7 +222,7 @@ def lose(step: ProcessStep, reason: str, *, attempt: int, now_ms: int, run_id: s
 
 
 def release(step: ProcessStep, *, attempt: int, run_id: str, resend_in_ms: int, now_ms: int) -> Transition:
-    """The run gave its message back to the broker: the same attempt may start again, and is sent again if it does not."""
+    """The run gave its message back: the same attempt may start again, and is sent again if it does not."""
     return _let_go(step, attempt=attempt, run_id=run_id, wait_ms=resend_in_ms, kind=DeadlineKind.QUEUE, now_ms=now_ms)
 
 

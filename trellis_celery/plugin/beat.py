@@ -18,8 +18,8 @@ ENTRY_NAME = "trellis-check-timeouts"
 def schedule_check(app: Celery, trellis: Trellis) -> None:
     """Register the task and its entry in the beat schedule; an entry of that name that the team wrote stays.
 
-    A check that waited longer than one interval is thrown away by the worker: the next is there already. That is said on
-    the task and not in the schedule, because some schedulers drop the options of entries.
+    A check that waited longer than one interval is thrown away by the worker: the next is there already. That is said
+    on the task and not in the schedule, because some schedulers drop the options of entries.
     """
     interval_s = trellis.settings.check_interval_ms // 1000
 

@@ -1,7 +1,8 @@
 """Which tasks do which steps: the `process_step` decorator, and the look-up by task name.
 
-The decorator may stand where there is no task yet, only Celery's promise of one, and looking at a promise would make the
-task and finalize its app at import. So it writes on what it can write on, and remembers the rest until an app is asked.
+The decorator may stand where there is no task yet, only Celery's promise of one, and looking at a promise would make
+the task and finalize its app at import. So it writes on what it can write on, and remembers the rest until an app is
+asked.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ _promised: list[tuple[Any, Step]] = []
 def process_step(step: Step) -> Callable[[T], T]:
     """Bind a task to a step: when the task is sent within a process of the step's type, it is that step.
 
-    Stands above or below ``@app.task`` or ``@shared_task``, on a function, a task class or its `run` method, and returns
-    what it was given. A task may be bound to steps of several process types. Raises DefinitionError.
+    Stands above or below ``@app.task`` or ``@shared_task``, on a function, a task class or its `run` method, and
+    returns what it was given. A task may be bound to steps of several process types. Raises DefinitionError.
     """
     if not isinstance(step, Step):
         raise errors.DefinitionError(f"process_step takes a step such as ReferralNotification.send_email, not {step!r}")
@@ -55,7 +56,7 @@ class Bindings:
     """The steps of the tasks of one app."""
 
     def __init__(self, app: Celery) -> None:
-        self._app = app
+        self._tasks: Any = app._tasks  # type: ignore[attr-defined]  # `app.tasks` would finalize the app
         self._found: dict[str, tuple[Step, ...]] = {}
 
     def step_of(self, task_name: str, process_type: str) -> Step | None:
@@ -67,20 +68,20 @@ class Bindings:
 
     def knows(self, task_name: str) -> bool:
         """Whether the app has this task at all."""
-        return task_name in self._app._tasks
+        return task_name in self._tasks
 
     def bound_tasks(self) -> Iterator[Any]:
         """The app's tasks that do a step."""
-        _resolve_promised(self._app)
-        for task in list(self._app._tasks.values()):
+        _resolve_promised(self._tasks)
+        for task in list(self._tasks.values()):
             if _steps_on(task):
                 yield task
 
     def _steps_of(self, task_name: str) -> tuple[Step, ...]:
         found = self._found.get(task_name)
         if found is None:
-            _resolve_promised(self._app)
-            task = self._app._tasks.get(task_name)
+            _resolve_promised(self._tasks)
+            task = self._tasks.get(task_name)
             if task is None:
                 return ()  # it may be defined later
             found = self._found[task_name] = _steps_on(task)
@@ -92,12 +93,12 @@ def _steps_on(task: Any) -> tuple[Step, ...]:
     return (*on_task, *(step for step in getattr(task.run, _MARK, ()) if step not in on_task))
 
 
-def _resolve_promised(app: Celery) -> None:
-    """Write on the tasks of this app whose promises have been kept by now."""
+def _resolve_promised(tasks: Any) -> None:
+    """Write on those of an app's tasks whose promises have been kept by now."""
     for promise, step in _promised:
         if _is_promise(promise) and not promise.__evaluated__():
             continue  # a task of an app that is not finalized yet
-        task = app._tasks.get(promise.name)
+        task = tasks.get(promise.name)
         if task is not None:
             _mark(task, step)
 

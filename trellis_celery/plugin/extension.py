@@ -51,7 +51,7 @@ class Trellis:
         track_publishing(app, self)
         app.steps["worker"].add(KeepAlive)
         signals.worker_init.connect(self._guard_tasks, weak=False)
-        if app.finalized:
+        if app.finalized:  # type: ignore[attr-defined]
             self._on_finalize(app)
         else:
             app.on_after_finalize.connect(self._on_finalize, weak=False)

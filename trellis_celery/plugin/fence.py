@@ -1,4 +1,4 @@
-"""The guard around a bound task's body, put there as Celery's own `autoretry_for` puts its loop: by wrapping `task.run`.
+"""The guard around a bound task's body, put there as Celery's `autoretry_for` puts its loop: by wrapping `task.run`.
 
 A signal receiver cannot refuse a run, because Celery swallows what it raises; code inside `run` can.
 """
@@ -6,9 +6,13 @@ A signal receiver cannot refuse a run, because Celery swallows what it raises; c
 from __future__ import annotations
 
 import functools
+import logging
 from typing import Any
 
+from trellis_celery import errors
 from trellis_celery.plugin.run import run_of
+
+logger = logging.getLogger(__name__)
 
 _GUARDED = "__trellis_guarded__"
 
@@ -26,7 +30,10 @@ def guard(task: Any) -> None:
             return body(*args, **kwargs)
         tracked.require_acceptance()
         result = body(*args, **kwargs)
-        tracked.claim_finish()
+        try:
+            tracked.claim_finish()
+        except errors.TrellisError as error:  # a store that is down holds up no chain
+            logger.error("finish_not_claimed", extra={"step": tracked.key.step_name, "error": str(error)})
         return result
 
     setattr(run, _GUARDED, True)

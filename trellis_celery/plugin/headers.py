@@ -1,8 +1,8 @@
 """The `trellis` header: which process a message belongs to and, if it does one of its steps, which attempt it is.
 
 It carries the step's record as well, so that a worker can decide without reading the store. It is written into the
-message's headers and into a nested ``headers`` dict where there is one: then Celery hands on only the nested dict when a
-task is retried (https://github.com/celery/celery/issues/4875).
+message's headers and into a nested ``headers`` dict where there is one: then Celery hands on only the nested dict when
+a task is retried (https://github.com/celery/celery/issues/4875).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A task's message as it is stored, to be sent again: the very bytes, wherever the broker is told to put them.
 
-The body is encoded as Celery would encode it, and never opened again, so any serializer and any content will do. `eta` and
-the broker's own expiry are left out: what is sent again is late already. Celery's `expires` stays, because the team said
-that the task must not run after it.
+The body is encoded as Celery would encode it, and never opened again, so any serializer and any content will do. `eta`
+and the broker's own expiry are left out: what is sent again is late already. Celery's `expires` stays, because the team
+said that the task must not run after it.
 """
 
 from __future__ import annotations

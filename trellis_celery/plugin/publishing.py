@@ -34,14 +34,14 @@ logger = logging.getLogger(__name__)
 
 def track_publishing(app: Celery, trellis: Trellis) -> None:
     """From now on, look at every task that this app sends."""
-    base: Any = symbol_by_name(app.amqp_cls)
+    base: Any = symbol_by_name(app.amqp_cls or "celery.app.amqp:AMQP")
 
     class TrackingAMQP(base):  # type: ignore[misc]
         @cached_property
         def send_task_message(self) -> Any:
             return _tracking(super().send_task_message, trellis)
 
-    app.amqp_cls = TrackingAMQP
+    app.amqp_cls = TrackingAMQP  # type: ignore[assignment]
     if "amqp" in vars(app):  # made already
         app.amqp.__class__ = TrackingAMQP
         vars(app.amqp).pop("send_task_message", None)

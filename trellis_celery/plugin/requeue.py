@@ -1,4 +1,4 @@
-"""Send stored messages again: the same task id, the same bytes, the same place; only the attempt in the header is new."""
+"""Send stored messages again: the same task id, bytes and destination; only the attempt in the header is new."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from trellis_celery.plugin import headers, message
 from trellis_celery.ports import Sending
 
 
+class _BrokerIsAway(errors.TrellisError):
+    """The broker cannot be reached."""
+
+
 class CeleryRequeuer:
     """A `Requeuer` that publishes to the app's broker, with RabbitMQ's publisher confirms."""
 
@@ -24,7 +28,14 @@ class CeleryRequeuer:
     def requeue(self, sendings: Sequence[Sending]) -> list[Exception | None]:
         with self._app.connection_for_write(transport_options=self._transport_options()) as connection:
             producer = self._app.amqp.Producer(connection, auto_declare=False)
-            return [self._send(producer, sending) for sending in sendings]
+            outcomes: list[Exception | None] = []
+            for sending in sendings:
+                outcome = self._send(producer, sending)
+                outcomes.append(outcome)
+                if isinstance(outcome, _BrokerIsAway):  # the others would each wait for it as long
+                    outcomes += [outcome] * (len(sendings) - len(outcomes))
+                    break
+            return outcomes
 
     def _transport_options(self) -> dict[str, Any]:
         return {**self._app.conf.broker_transport_options, "confirm_publish": True}
@@ -34,9 +45,10 @@ class CeleryRequeuer:
             self._publish(producer, sending)
         except errors.MessageUnsendable as error:
             return error
-        except (OperationalError, OSError, *producer.connection.recoverable_connection_errors) as error:
-            return error  # the broker is away: the handoff runs out and it is tried again
-        except (KombuError, QueueNotFound, ValueError, TypeError, LookupError) as error:
+        except _outages(producer) as error:
+            return _BrokerIsAway(str(error))  # the handoff runs out and it is tried again
+        except _refusals(producer) as error:
+            producer.revive(producer.connection.channel())  # a refusal may have closed the channel
             return errors.MessageUnsendable(f"{type(error).__name__}: {error}")
         return None
 
@@ -66,3 +78,13 @@ class CeleryRequeuer:
     def _declarations(self, stored: message.Message) -> list[Any]:
         """The queue that a message for the default exchange goes straight into. Other exchanges have theirs bound."""
         return [] if stored.exchange else [self._app.amqp.queues[stored.routing_key]]
+
+
+def _outages(producer: Any) -> tuple[type[Exception], ...]:
+    """What is raised when the broker cannot be reached; worth trying again."""
+    return (OperationalError, OSError, *producer.connection.recoverable_connection_errors)
+
+
+def _refusals(producer: Any) -> tuple[type[Exception], ...]:
+    """What is raised when the broker, or kombu before it, will not take this message however often it is sent."""
+    return (KombuError, QueueNotFound, ValueError, TypeError, LookupError, *producer.connection.channel_errors)

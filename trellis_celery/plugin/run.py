@@ -74,9 +74,10 @@ class Run:
             self._skip("not started")
 
     def claim_finish(self) -> None:
-        """Called when the body has returned and before links and chain go out; raises Ignore if they are not ours to send.
+        """The body has returned; links and chain go out next. Raises Ignore if they are not this run's to send.
 
         Costs nothing for a run that cannot have been replaced: a first attempt within its deadline and its lease.
+        Raises StoreError, StepNotFound.
         """
         if not self._may_be_replaced():
             return

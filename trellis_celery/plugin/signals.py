@@ -1,8 +1,8 @@
 """From Celery's signals to what happens to a step.
 
 Receivers are connected once and serve every app that has a `Trellis`. Each catches whatever goes wrong in it, because
-tracking must never stop a business task: it is logged and counted. Celery may tell an outcome twice, from another process,
-in another order, or without a request; every rule behind these receivers takes that.
+tracking must never stop a business task: it is logged and counted. Celery may tell an outcome twice, from another
+process, in another order, or without a request; every rule behind these receivers takes that.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakValueDictionary
 
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
@@ -21,7 +21,8 @@ from celery.exceptions import Ignore, Reject
 
 from trellis_celery import errors
 from trellis_celery.domain import transitions
-from trellis_celery.domain.by_hand import Rule
+from trellis_celery.domain.step import ProcessStep
+from trellis_celery.domain.transitions import Transition
 from trellis_celery.plugin import context, headers
 from trellis_celery.plugin.headers import Header
 from trellis_celery.plugin.run import Run, attach, run_of
@@ -31,6 +32,13 @@ if TYPE_CHECKING:
     from trellis_celery.plugin.extension import Trellis
 
 logger = logging.getLogger(__name__)
+
+
+class _AttemptRule(Protocol):
+    """A rule with all but the record, the attempt and the time already given."""
+
+    def __call__(self, step: ProcessStep, /, *, attempt: int, now_ms: int) -> Transition: ...
+
 
 #: What Celery says when a task has replaced itself.
 _REPLACED = "Replaced by new task"
@@ -45,14 +53,19 @@ def trellis_of(app: Any) -> Trellis | None:
 
 
 def _tracking(receiver: Callable[..., None]) -> Callable[..., None]:
-    """A receiver that never raises."""
+    """A receiver that never raises. `sender` is always a task or a consumer: both have an app."""
 
     @functools.wraps(receiver)
-    def safe(*args: Any, **kwargs: Any) -> None:
+    def safe(*, sender: Any, **kwargs: Any) -> None:
         try:
-            receiver(*args, **kwargs)
-        except Exception:
-            logger.exception("tracking_failed", extra={"signal": receiver.__name__})
+            receiver(sender=sender, **kwargs)
+        except Exception as error:
+            trellis = trellis_of(getattr(sender, "app", None))
+            if trellis is not None:
+                trellis.untracked[receiver.__name__] += 1
+            # An error of ours says all there is to say; any other is a mistake in this package.
+            is_ours = isinstance(error, errors.TrellisError)
+            logger.error("not_tracked", extra={"what": receiver.__name__, "error": str(error)}, exc_info=not is_ours)
 
     return safe
 
@@ -65,28 +78,26 @@ def on_received(sender: Any, request: Any, **_: Any) -> None:
 
 
 @_tracking
-def on_prerun(task: Any, task_id: str, **_: Any) -> None:
+def on_prerun(sender: Any, **_: Any) -> None:
     """A run wants to start."""
-    trellis = trellis_of(task.app)
-    header = None if trellis is None else _header_to_run(trellis, task)
-    if trellis is None or header is None:
+    trellis = trellis_of(sender.app)
+    if trellis is None:
         return
-    request = task.request
-    lease_ms = 0 if request.is_eager else trellis.settings.worker_lost_ms
-    run = Run(trellis.recorder, header, lease_ms=lease_ms, worker=request.hostname)
-    attach(request, run)
-    try:
-        run.start()
-    except errors.TrellisError as error:
-        trellis.count_untracked("start", header, error)
-
-
-def _header_to_run(trellis: Trellis, task: Any) -> Header | None:
-    """The header of the step that a task is about to do; None if it does none."""
-    request = task.request
+    request = sender.request
     header = context.header_of_request(request)
-    if header is not None and header.is_for(request.id):
-        return header
+    # The worker's main process finds the runs whose leases it renews by their messages' headers.
+    lease_ms = trellis.settings.worker_lost_ms if header is not None and not request.is_eager else 0
+    if header is None or not header.is_for(request.id):
+        header, lease_ms = _claim(trellis, sender, header), 0
+    if header is not None:
+        run = Run(trellis.recorder, header, lease_ms=lease_ms, worker=request.hostname)
+        attach(request, run)
+        run.start()
+
+
+def _claim(trellis: Trellis, task: Any, header: Header | None) -> Header | None:
+    """The header of the step that a task does although its message does not say so; None if it does none."""
+    request = task.request
     process = context.entered_process() if request.is_eager else None
     if process is not None:
         header = Header(process_id=process.id, process_type=process.process_type, may_claim=True)
@@ -117,33 +128,31 @@ def on_failure(sender: Any, task_id: str, exception: Any, **_: Any) -> None:
     if run is not None and not is_lost:
         run.fail(error)
         return
-    _apply_by_header(
-        sender.app, task_id, partial(transitions.lose if is_lost else transitions.fail, **_said(error, is_lost))
-    )
-
-
-def _said(error: str, is_lost: bool) -> dict[str, str]:
-    return {"reason": error} if is_lost else {"error": error}
+    rule: _AttemptRule = partial(transitions.lose, reason=error) if is_lost else partial(transitions.fail, error=error)
+    _apply(sender.app, _header_of(sender.request, task_id), rule)
 
 
 @_tracking
 def on_retry(sender: Any, request: Any, **kwargs: Any) -> None:
     """Celery will run the task again; publishing it has told so already. Without a reason nothing was published."""
     if "reason" not in kwargs:
-        _apply_by_header(sender.app, request.id, partial(transitions.lose, reason="the worker was shut down"))
+        rule = partial(transitions.lose, reason="the worker was shut down")
+        _apply(sender.app, _header_of(request, request.id), rule)
 
 
 @_tracking
 def on_revoked(sender: Any, request: Any, terminated: bool, signum: Any, expired: bool, **_: Any) -> None:
     """The task was revoked, or its `expires` passed before it started."""
+    header = _header_of(request, request.id)
     if expired:
-        _apply_by_header(sender.app, request.id, partial(transitions.fail, error="expired before it started"))
+        _apply(sender.app, header, partial(transitions.fail, error="expired before it started"))
     else:
-        header = _received_header(request.id)
-        trellis = trellis_of(sender.app)
-        if header is not None and trellis is not None:
-            # The revocation is of the task, so of all attempts: each has the same task id.
-            trellis.recorder.apply(_key(header), partial(transitions.cancel, reason="revoked"), guess=header.record)
+        _apply(sender.app, header, _cancel_revoked)
+
+
+def _cancel_revoked(step: ProcessStep, /, *, attempt: int, now_ms: int) -> Transition:
+    """Every attempt has the same task id, so the revocation is of all of them."""
+    return transitions.cancel(step, reason="revoked", now_ms=now_ms)
 
 
 @_tracking
@@ -155,16 +164,16 @@ def on_unknown(sender: Any, message: Any, id: str, name: str, **_: Any) -> None:
 
 
 @_tracking
-def on_postrun(task: Any, state: str | None, retval: Any, **_: Any) -> None:
+def on_postrun(sender: Any, state: str | None, retval: Any, **_: Any) -> None:
     """The run is over. Everything that no other signal tells is told here."""
-    run = _live_run(task.request)
+    run = _live_run(sender.request)
     if run is None or run.is_settled:
         return
     if state == states.IGNORED:
         _settle_ignored(run, retval)
     elif state == states.REJECTED:
         _settle_rejected(run, retval)
-    elif state == states.RETRY and task.request.is_eager:
+    elif state == states.RETRY and sender.request.is_eager:
         run.release(resend_in_ms=transitions.HANDOFF_MS)
     elif state not in states.ALL_STATES:
         error = sys.exc_info()[1]  # the run was ended by what is on its way up
@@ -182,7 +191,7 @@ def _settle_ignored(run: Run, reason: Any) -> None:
 
 
 def _settle_rejected(run: Run, reason: Any) -> None:
-    if isinstance(reason, Reject) and reason.requeue:
+    if isinstance(reason, Reject) and getattr(reason, "requeue", False):
         run.release(resend_in_ms=transitions.HANDOFF_MS)
     else:
         run.fail(f"the task rejected its message: {getattr(reason, 'reason', reason)}")
@@ -194,29 +203,20 @@ def _live_run(request: Any) -> Run | None:
     return run if run is not None and run.is_accepted else None
 
 
-def _received_header(task_id: str) -> Header | None:
-    request = _received.get(task_id)
-    header = None if request is None else headers.read(request.request_dict)
+def _header_of(request: Any, task_id: str) -> Header | None:
+    """The header of a task's message, by its request or else by its id; None if the task does no step."""
+    header = context.header_of_request(request)
+    if header is None and (received := _received.get(task_id)) is not None:
+        header = headers.read(received.request_dict)
     return header if header is not None and header.is_for(task_id) else None
 
 
-def _apply_by_header(app: Any, task_id: str, rule: Callable[..., transitions.Transition]) -> None:
-    """In the worker's main process: what happened to a task that a child ran."""
-    header = _received_header(task_id)
-    if header is not None:
-        _apply(app, header, rule)
-
-
-def _apply(app: Any, header: Header, rule: Callable[..., transitions.Transition]) -> None:
+def _apply(app: Any, header: Header | None, rule: _AttemptRule) -> None:
+    """In the worker's main process: what happened to an attempt that a child ran."""
     trellis = trellis_of(app)
-    if trellis is not None:
-        attempt = max(header.attempt, 1)
-        with_attempt: Rule = partial(rule, attempt=attempt)
-        trellis.recorder.apply(_key(header), with_attempt)
-
-
-def _key(header: Header) -> StepKey:
-    return StepKey(header.process_id, header.step_name or "")
+    if trellis is not None and header is not None:
+        key = StepKey(header.process_id, header.step_name or "")
+        trellis.recorder.apply(key, partial(rule, attempt=max(header.attempt, 1)))
 
 
 def _describe(error: Any) -> str:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from celery import bootsteps
+from celery import bootsteps, signals
 from celery.worker import state
 
 from trellis_celery.plugin import headers
 from trellis_celery.plugin.signals import trellis_of
 from trellis_celery.ports import LeaseKey
+
+if TYPE_CHECKING:
+    from trellis_celery.plugin.extension import Trellis
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +29,7 @@ MISSED_CHECKS = 3
 class KeepAlive(bootsteps.StartStopStep):
     """A worker bootstep with its own daemon thread."""
 
-    requires = frozenset({"celery.worker.components:Pool"})
+    requires = ("celery.worker.components:Pool",)
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
@@ -37,30 +40,36 @@ class KeepAlive(bootsteps.StartStopStep):
         return trellis_of(worker.app) is not None
 
     def start(self, worker: Any) -> None:
-        self._thread = threading.Thread(target=self._run, args=(worker,), name="trellis", daemon=True)
+        """Raises ConfigurationError: a worker that cannot track should not start as if it could."""
+        trellis = worker.app.trellis
+        trellis.store  # noqa: B018 - opened for its errors
+        # The pool stops after this step, and its tasks may take their time to end: renew until all has stopped.
+        signals.worker_shutdown.connect(self._end)
+        self._thread = threading.Thread(target=self._run, args=(worker, trellis), name="trellis", daemon=True)
         self._thread.start()
 
     def stop(self, worker: Any) -> None:
-        """Go on renewing while tasks end; the last thing a worker stops is its process."""
+        """Nothing: see `start`."""
 
     def terminate(self, worker: Any) -> None:
+        self._end()
+
+    def _end(self, **_: Any) -> None:
         self._stopped.set()
 
-    def _run(self, worker: Any) -> None:
-        trellis = trellis_of(worker.app)
-        assert trellis is not None
+    def _run(self, worker: Any, trellis: Trellis) -> None:
         interval_s = trellis.settings.renew_interval_ms / 1000
         is_failing = False
         while not self._stopped.wait(interval_s):
             try:
                 self._tick(worker, trellis)
                 is_failing = False
-            except Exception:
+            except Exception:  # the thread must outlive anything; said once until it works again
                 if not is_failing:
                     logger.exception("keep_alive_failed")
                 is_failing = True
 
-    def _tick(self, worker: Any, trellis: Any) -> None:
+    def _tick(self, worker: Any, trellis: Trellis) -> None:
         settings, store = trellis.settings, trellis.store
         now_ms = store.now_ms()
         last = store.renew(_running_leases(), until_ms=now_ms + settings.worker_lost_ms)

@@ -140,17 +140,13 @@ class RepositoryStore:
     @property
     def _processes(self) -> ProcessRepository:
         if self._process_repository is None:
-            raise errors.ConfigurationError(
-                "this needs a process repository, and there is none"
-            )
+            raise errors.ConfigurationError("this needs a process repository, and there is none")
         return self._process_repository
 
     @property
     def _trackers(self) -> StepTrackerRepository:
         if self._tracker_repository is None:
-            raise errors.ConfigurationError(
-                "this needs a tracker repository, and there is none"
-            )
+            raise errors.ConfigurationError("this needs a tracker repository, and there is none")
         return self._tracker_repository
 
     def _tracker(self, key: StepKey) -> StepTracker | None:

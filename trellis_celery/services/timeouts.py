@@ -1,8 +1,8 @@
 """Find the steps whose time has run out and bring each one on.
 
-A pass reads what is due, claims it step by step with a versioned write, sends the messages of what it won, and settles it.
-Any number of passes may run at once, overlap or die at any point: see `domain.timeouts`. Nothing here takes a lock, and one
-bad step never stops the others.
+A pass reads what is due, claims it step by step with a versioned write, sends the messages of what it won, and settles
+it. Any number of passes may run at once, overlap or die at any point: see `domain.timeouts`. Nothing here takes a lock,
+and one bad step never stops the others.
 """
 
 from __future__ import annotations
@@ -82,9 +82,9 @@ class _Batch:
 class TimeoutCheckerService:
     """Looks for steps that are late or lost. Run `check_for_timed_out_steps` on a schedule.
 
-    Over a store, or over a tracker repository. `publish_event` is called with a `ProcessStepTimedOut` for each attempt that
-    ran out of time; if it raises, it is called again a few seconds later. With a `requeuer` the step's own message goes
-    out again; without one, the next attempt's time runs as soon as `publish_event` has returned.
+    Over a store, or over a tracker repository. `publish_event` is called with a `ProcessStepTimedOut` for each attempt
+    that ran out of time; if it raises, it is called again a few seconds later. With a `requeuer` the step's own message
+    goes out again; without one, the next attempt's time runs as soon as `publish_event` has returned.
 
     worker_lost_ms
         The length of worker leases: so long workers are given to renew them after nothing was checked for as long.

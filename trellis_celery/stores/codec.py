@@ -1,7 +1,7 @@
 """The stored form of records, the same in every store that keeps bytes, and in message headers.
 
-A record is a JSON array: its format's number, then the fields in a fixed order. Fields are only ever added at the end, so
-that an older release reads what a newer one wrote and the other way round.
+A record is a JSON array: its format's number, then the fields in a fixed order. Fields are only ever added at the end,
+so that an older release reads what a newer one wrote and the other way round.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Celery parses the URLs of single servers and of Sentinel, so whatever works as `
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import redis
 from celery import Celery
@@ -56,7 +56,7 @@ def _limits(timeout_ms: int) -> dict[str, Any]:
 def _by_celery(url: str, limits: Mapping[str, Any], transport_options: Mapping[str, Any]) -> redis.Redis:
     app = Celery("trellis-store", set_as_current=False)
     app.conf.result_backend_transport_options = dict(transport_options)
-    backend_class, backend_url = by_url(url, app.loader)
+    backend_class, backend_url = cast("tuple[Any, str]", by_url(url, app.loader))
     backend = backend_class(app=app, url=backend_url)
     backend.connparams.update(limits, retry_on_timeout=True)
     for host in backend.connparams.get("hosts", ()):
