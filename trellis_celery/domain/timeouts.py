@@ -65,7 +65,7 @@ def time_out(
 def _end_attempt(step: ProcessStep, reason: str, *, now_ms: int, jitter: float) -> tuple[Action, Transition]:
     events = (Event(EventKind.STEP_TIMED_OUT, step.name, step.attempt, now_ms, reason),)
     ended = replace(step, is_leased=False, is_finishing=False, last_error=reason)
-    if step.on_timeout is OnTimeout.ALERT:
+    if step.on_timeout == OnTimeout.ALERT:
         return Action.ALERT, Transition(step, replace(ended, deadline_ms=None, deadline_kind=None), events)
     handoff_ms = now_ms + HANDOFF_MS
     if not step.can_retry():

@@ -55,12 +55,19 @@ def queue(
     now_ms: int,
     delay_ms: int = 0,
     is_own_run: bool = False,
+    attempt: int | None = None,
 ) -> Transition:
     """A message for the step is about to be published.
 
     `delay_ms`: how long it waits on purpose. `is_own_run`: the publisher is the running step itself. With the same task
     id that is a Celery retry or a replacement; with another one it is a call of its own, which cannot be the step's.
+    `attempt`: the attempt that sends itself again. If it was replaced or the step is finished, its message changes nothing
+    and will be refused when it comes.
     """
+    if attempt is not None and step.state.is_terminal:
+        return Transition(step, step, verdict=Verdict.FINISHED)
+    if attempt is not None and attempt < step.attempt:
+        return Transition(step, step, verdict=Verdict.STALE)
     if step.task_id == task_id and not step.state.is_terminal:
         if step.state is StepState.IN_PROGRESS:
             return _queue_again(step, now_ms=now_ms, delay_ms=delay_ms)

@@ -14,6 +14,7 @@ from celery import Celery, signals
 from trellis_celery import errors
 from trellis_celery.bootstrap import open_store
 from trellis_celery.domain.definitions import ProcessType
+from trellis_celery.monitoring.log import LogSink
 from trellis_celery.plugin import beat
 from trellis_celery.plugin import signals as receivers
 from trellis_celery.plugin.bindings import Bindings
@@ -30,6 +31,8 @@ from trellis_celery.services.timeouts import TimeoutCheckerService
 from trellis_celery.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+_SINKS = (LogSink(),)
 
 
 class Trellis:
@@ -73,17 +76,18 @@ class Trellis:
 
     @property
     def recorder(self) -> Recorder:
-        return Recorder(self.store)
+        return Recorder(self.store, sinks=_SINKS)
 
     @property
     def processes(self) -> ProcessService:
-        return ProcessService(self.store)
+        return ProcessService(self.store, sinks=_SINKS)
 
     @property
     def timeouts(self) -> TimeoutCheckerService:
         return TimeoutCheckerService(
             self.store,
             requeuer=CeleryRequeuer(self.app),
+            sinks=_SINKS,
             worker_lost_ms=self.settings.worker_lost_ms,
             batch_size=self.settings.check_batch_size,
             budget_ms=self.settings.check_budget_ms,
@@ -147,7 +151,8 @@ class Trellis:
 
     def _on_finalize(self, sender: Celery, **_: Any) -> None:
         self._guard_tasks()
-        beat.schedule_check(sender, self)
+        # Read afresh and not kept: an app may be finalized before all of its configuration is there.
+        beat.schedule_check(sender, self, interval_ms=Settings.from_conf(sender.conf).check_interval_ms)
 
     def _guard_tasks(self, **_: Any) -> None:
         """Once when the app is finalized, and again as a worker starts, for tasks that were defined after that."""

@@ -49,7 +49,7 @@ def track_publishing(app: Celery, trellis: Trellis) -> None:
 
 def _tracking(send_task_message: Any, trellis: Trellis) -> Any:
     def tracking_send_task_message(producer: Any, name: str, task_message: Any, **options: Any) -> Any:
-        sender = _Sender.here()
+        sender = _Sender.here() or _Sender.of_resent(task_message.headers.get("id"), options.get("headers"))
         if sender is not None:
             producer = _TrackingProducer(producer, name, sender, trellis)
         return send_task_message(producer, name, task_message, **options)
@@ -85,6 +85,12 @@ class _Sender:
         if run is not None:
             header = run.header
         return None if process is None and header is None else cls(process, header, run)
+
+    @classmethod
+    def of_resent(cls, task_id: str | None, custom_headers: Any) -> _Sender | None:
+        """A step's own message that goes out where no task runs: Celery's `retry_on_worker_lost` does that."""
+        header = headers.read(custom_headers)
+        return cls(None, header, None) if header is not None and header.is_for(task_id) else None
 
 
 class _TrackingProducer:
@@ -172,6 +178,7 @@ class _Publication:
                 args_digest=message.args_digest(self._body, serializer),
                 delay_ms=self._delay_ms(),
                 is_own_run=own_run is not None,
+                attempt=header.attempt if header is self._sender.header else None,
             ),
             guess=own_run.record if own_run and own_run.record else header.record,
             message=message.capture(self._body, self._options).dump(),
@@ -185,6 +192,8 @@ class _Publication:
                 extra={"process_id": header.process_id, "step": header.step_name, "task_id": self.task_id},
             )
             return header.without_step()
+        if transition.verdict in (Verdict.STALE, Verdict.FINISHED):
+            return header
         return headers.of_step(header.process_id, header.process_type, transition.after, task_id=self.task_id)
 
     def _delay_ms(self) -> int:

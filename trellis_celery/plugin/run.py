@@ -31,15 +31,13 @@ class Run:
         self.key = StepKey(header.process_id, header.step_name or "")
         self.run_id = uuid4().hex[:12]
         self.verdict = Verdict.ACCEPTED
+        #: The attempt that this is a run of, whichever is current by now.
+        self.attempt = max(header.attempt, 1)
         self.is_settled = False
         self._recorder = recorder
         self._lease_ms = lease_ms
         self._worker = worker
         self._step: ProcessStep | None = header.record
-
-    @property
-    def attempt(self) -> int:
-        return self._step.attempt if self._step is not None else max(self.header.attempt, 1)
 
     @property
     def record(self) -> ProcessStep | None:
@@ -67,6 +65,8 @@ class Run:
             self._step = None  # what the header said may be old by the time of the next call
             raise
         self.verdict = transition.verdict
+        if self.is_accepted:
+            self.attempt = transition.after.attempt
 
     def require_acceptance(self) -> None:
         """Raise Celery's Ignore unless this run may execute the body: its result and its chain are not touched."""

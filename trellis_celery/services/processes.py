@@ -64,17 +64,17 @@ class ProcessService:
             metadata=metadata,
             now_ms=self.store.now_ms(),
         )
-        live_id = self.store.create(process)
-        if live_id == process.id:
-            return process
-        try:
-            existing = self.store.load(live_id)
-        except errors.ProcessNotFound:  # the business key outlived its process
-            self.store.create(process, replaces=live_id)
-            return process
-        if if_exists == "raise":
-            raise errors.ProcessExists(process_id=live_id)
-        return existing
+        gone_id: str | None = None
+        while (live_id := self.store.create(process, replaces=gone_id)) != process.id:
+            try:
+                existing = self.store.load(live_id)
+            except errors.ProcessNotFound:  # the business key outlived its process
+                gone_id = live_id
+                continue
+            if if_exists == "raise":
+                raise errors.ProcessExists(process_id=live_id)
+            return existing
+        return process
 
     def get_process(self, process_id: str) -> Process:
         """The process as it is now. Raises ProcessNotFound."""

@@ -10,11 +10,13 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
 from trellis_celery import errors
 from trellis_celery.domain import timeouts, transitions
+from trellis_celery.domain.by_hand import Rule
 from trellis_celery.domain.events import ProcessStepTimedOut
 from trellis_celery.domain.process import OWN_RECORD, mark_overdue
 from trellis_celery.domain.step import ProcessStep
@@ -170,9 +172,13 @@ class TimeoutCheckerService:
             elif isinstance(record, Exception):
                 self._quarantine(item, record, batch)
             else:
-                action, transition = self._decide(item, record, batch.now_ms)
+                try:
+                    action, transition = self._decide(item, record, batch.now_ms)
+                except (errors.ProcessNotFound, errors.StoreError) as error:
+                    self._quarantine(item, error, batch)
+                    continue
                 if action is Action.NOTHING:
-                    self._store.discard([item], until_ms=None if item.lapsed_attempt else record.deadline_ms)
+                    self._pass_over(item, record, batch.now_ms)
                     continue
                 changes.append(Change(process_id=item.key.process_id, transition=transition))
                 actions.append(action)
@@ -191,6 +197,10 @@ class TimeoutCheckerService:
         if is_late and not self._store.load(due.key.process_id).state.is_terminal:
             return Action.ALERT, mark_overdue(record, now_ms=now_ms)
         return Action.NOTHING, transitions.Transition(record, record)
+
+    def _pass_over(self, due: Due, record: ProcessStep, now_ms: int) -> None:
+        is_ahead = due.lapsed_attempt is None and record.deadline_ms is not None and record.deadline_ms > now_ms
+        self._store.discard([due], until_ms=record.deadline_ms if is_ahead else None)
 
     def _quarantine(self, due: Due, error: Exception, batch: _Batch) -> None:
         if isinstance(error, errors.StoreUnavailable):
@@ -240,22 +250,22 @@ class TimeoutCheckerService:
             exc_info=error,
         )
         if isinstance(error, errors.MessageUnsendable):
-            self._recorder.apply(
-                claim.key, partial(transitions.lose, reason=str(error), attempt=claim.step.attempt), guess=claim.step
-            )
+            self._settle(claim, partial(transitions.lose, reason=str(error), attempt=claim.step.attempt))
 
     def _ask_again(self, claim: _Claim, batch: _Batch) -> None:
         """No message to send: whoever started the attempt is told, and has to start the next."""
         if self._tell(claim, batch):
             batch.report.retried += 1
-            self._recorder.apply(
-                claim.key, partial(timeouts.confirm_told, attempt=claim.step.attempt), guess=claim.step
-            )
+            self._settle(claim, partial(timeouts.confirm_told, attempt=claim.step.attempt))
 
     def _give_up(self, claim: _Claim, batch: _Batch) -> None:
         if self._tell(claim, batch):
             batch.report.gave_up += 1
-            self._recorder.apply(claim.key, partial(timeouts.give_up, attempt=claim.step.attempt), guess=claim.step)
+            self._settle(claim, partial(timeouts.give_up, attempt=claim.step.attempt))
+
+    def _settle(self, claim: _Claim, rule: Rule) -> None:
+        with suppress(errors.StepNotFound):  # the process was deleted meanwhile
+            self._recorder.apply(claim.key, rule, guess=claim.step)
 
     def _tell(self, claim: _Claim, batch: _Batch) -> bool:
         """Publish the event; False if the handler raised. Then the claim runs out and the event is published again."""
@@ -273,7 +283,8 @@ class TimeoutCheckerService:
 
 
 def _event(claim: _Claim, now_ms: int) -> ProcessStepTimedOut:
-    used = 1 if claim.action in (Action.RETRY, Action.RESEND, Action.BACK_OFF) else 0
+    is_next_attempt = claim.action in (Action.RETRY, Action.RESEND, Action.BACK_OFF) and claim.step.resend_count == 0
+    used = 1 if is_next_attempt and claim.step.retry_count > 0 else 0
     return ProcessStepTimedOut(
         process_id=claim.key.process_id,
         step_name=claim.key.step_name,

@@ -228,11 +228,18 @@ class ProcessPromises:
 
         outcomes = store.commit([change(process, complete())])
         store.renew([LeaseKey(process.id, "step", started.step.attempt)], until_ms=1)
-        store.delete(process.id)
 
         assert outcomes == [Conflict(None)]
         assert _is_unknown(store, process.id)
         assert lapsed(store, now_ms=store.now_ms() + MINUTE_MS) == []
+
+    def test_deleting_a_process_that_is_gone_does_nothing(self, store: ProcessStore) -> None:
+        process = created(store)
+
+        for process_id in (process.id, process.id, UNKNOWN_ID):
+            store.delete(process_id)
+
+        assert _is_unknown(store, process.id)
 
     def test_deleting_a_process_leaves_its_business_key_to_the_one_that_holds_it(self, store: ProcessStore) -> None:
         first = created(store, aggregate_id="one")

@@ -1,0 +1,1 @@
+"""The Celery apps of the benchmarks: default settings of trellis throughout."""

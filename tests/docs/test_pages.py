@@ -1,0 +1,66 @@
+"""README and docs keep their word: code blocks run, links lead somewhere, tables say what the code says."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+import pytest
+from sybil import Document
+from sybil.parsers.markdown import PythonCodeBlockParser
+
+from trellis_celery.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.glob("*/README.md"))]
+WITH_CODE = [page for page in PAGES if "```python" in page.read_text()]
+SERVER_IN_DOCS = "redis://localhost:6379"
+
+
+def _name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=_name)
+def test_the_code_blocks_of_a_page_run_one_after_the_other(page: Path, redis_url: str, tmp_path: Path) -> None:
+    text = page.read_text().replace(SERVER_IN_DOCS, redis_url.rpartition("/")[0])
+    copy = tmp_path / page.name
+    copy.write_text(text)
+    document = Document.parse(str(copy), PythonCodeBlockParser())
+    document.namespace["__name__"] = "page"
+
+    for example in document.examples():
+        example.evaluate()
+
+    for app in (value for value in document.namespace.values() if type(value).__name__ == "Celery"):
+        app.close()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text())
+
+    missing = [target for target in targets if not (page.parent / target).exists()]
+
+    assert missing == []
+
+
+def test_the_page_of_settings_lists_every_setting_with_its_default() -> None:
+    page = (ROOT / "docs/reference/settings.md").read_text()
+    rows = dict(re.findall(r"^\| `(trellis_\w+)` \| (.+?) \|", page, re.MULTILINE))
+
+    expected = {}
+    for field in fields(Settings):
+        default = field.default if field.default is not MISSING else {}
+        expected[PREFIX + field.name] = "none" if default == "" else "`" + repr(default).replace("'", '"') + "`"
+
+    assert rows == expected
+
+
+def test_the_first_program_of_the_readme_is_under_thirty_lines() -> None:
+    (program, *_) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+    statements = [line for line in program.splitlines() if line.strip()]
+
+    assert len(statements) < 30

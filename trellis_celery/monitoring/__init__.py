@@ -1,0 +1,1 @@
+"""Where events go after they were written: each module is an `EventSink`."""
