@@ -13,6 +13,7 @@
     ├── MessageUnsendable         a stored message can never be sent again
     └── StoreError                the store refused or could not be understood
         ├── StoreUnavailable      it did not answer in time, or not at all
+        ├── StaleWrite            a repository was given a record that is older than its own
         └── CorruptRecord         what it returned is not ours
 
 An error has its facts as attributes and writes its own message: what happened, to which id, what to do next.
@@ -99,6 +100,17 @@ class CorruptRecord(StoreError):
     def __init__(self, *, key: str, problem: str) -> None:
         self.key = key
         super().__init__(f"the record {_short(key)} cannot be used: {problem}")
+
+
+class StaleWrite(StoreError):
+    """The record was written or removed by somebody else first, and was left as it is."""
+
+    def __init__(self, *, process_id: str, step: str = "", version: int) -> None:
+        self.process_id = process_id
+        self.step = step
+        self.version = version
+        what = f"step {step!r} of process {process_id}" if step else f"process {process_id}"
+        super().__init__(f"version {version} of {what} is not made from the stored one; load it and decide again")
 
 
 def _short(value: object, limit: int = 80) -> str:

@@ -61,8 +61,8 @@ def queue(
 
     `delay_ms`: how long it waits on purpose. `is_own_run`: the publisher is the running step itself. With the same task
     id that is a Celery retry or a replacement; with another one it is a call of its own, which cannot be the step's.
-    `attempt`: the attempt that sends itself again. If it was replaced or the step is finished, its message changes nothing
-    and will be refused when it comes.
+    `attempt`: the attempt that sends itself again. If it was replaced or the step is finished, its message changes
+    nothing and will be refused when it comes.
     """
     if attempt is not None and step.state.is_terminal:
         return Transition(step, step, verdict=Verdict.FINISHED)

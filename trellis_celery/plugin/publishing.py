@@ -170,6 +170,7 @@ class _Publication:
         """Record that the message is coming; return its header."""
         serializer = self._options.get("serializer")
         own_run = self._own_run(header)
+        is_resent = header is self._sender.header
         transition = self._trellis.recorder.apply(
             StepKey(header.process_id, header.step_name or ""),
             partial(
@@ -178,9 +179,9 @@ class _Publication:
                 args_digest=message.args_digest(self._body, serializer),
                 delay_ms=self._delay_ms(),
                 is_own_run=own_run is not None,
-                attempt=header.attempt if header is self._sender.header else None,
+                attempt=header.attempt if is_resent else None,
             ),
-            guess=own_run.record if own_run and own_run.record else header.record,
+            guess=own_run.record if own_run else None if is_resent else header.record,
             message=message.capture(self._body, self._options).dump(),
         )
         self._note(transition.after)

@@ -1,6 +1,6 @@
 """Processes and trackers in two repositories that a team may write itself, as in trellis-process."""
 
-from trellis_celery.repositories.interfaces import ProcessRepository, StaleWrite, StepTrackerRepository
+from trellis_celery.repositories.interfaces import ProcessRepository, StepTrackerRepository
 from trellis_celery.repositories.store import RepositoryStore
 
-__all__ = ["ProcessRepository", "RepositoryStore", "StaleWrite", "StepTrackerRepository"]
+__all__ = ["ProcessRepository", "RepositoryStore", "StepTrackerRepository"]

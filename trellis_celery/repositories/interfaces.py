@@ -12,24 +12,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from trellis_celery import errors
 from trellis_celery.domain.events import Event
 from trellis_celery.domain.identity import BusinessKey
 from trellis_celery.domain.machine_clock import machine_now_ms
 from trellis_celery.domain.process import Process, ProcessState
 from trellis_celery.domain.tracker import StepTracker
 from trellis_celery.ports import LastCheck, LeaseKey
-
-
-class StaleWrite(errors.StoreError):
-    """The record was written or removed by somebody else first, and was left as it is."""
-
-    def __init__(self, *, process_id: str, step: str = "", version: int) -> None:
-        self.process_id = process_id
-        self.step = step
-        self.version = version
-        what = f"step {step!r} of process {process_id}" if step else f"process {process_id}"
-        super().__init__(f"version {version} of {what} is not made from the stored one; load it and decide again")
 
 
 class ProcessRepository(ABC):

@@ -31,7 +31,7 @@ from trellis_celery.domain.process import OWN_RECORD, Process, ProcessState
 from trellis_celery.domain.step import ProcessStep
 from trellis_celery.domain.tracker import StepTracker
 from trellis_celery.ports import Change, Committed, Conflict, Due, LastCheck, LeaseKey, StepKey
-from trellis_celery.repositories.interfaces import ProcessRepository, StaleWrite, StepTrackerRepository
+from trellis_celery.repositories.interfaces import ProcessRepository, StepTrackerRepository
 
 #: A stale write means that somebody else got on; this many in a row on one process do not happen.
 MAX_TRIES = 1_000
@@ -194,7 +194,7 @@ class RepositoryStore:
             try:
                 if process is not stored:
                     self._process_repository.save(process)
-            except StaleWrite:
+            except errors.StaleWrite:
                 continue
             return stored.state, process.state
         raise _too_many_tries(process_id)
@@ -212,7 +212,7 @@ class RepositoryStore:
             return
         for step in process.steps.values():
             if step.deadline_ms is not None:
-                with suppress(StaleWrite):  # it has its tracker already
+                with suppress(errors.StaleWrite):  # it has its tracker already
                     self._tracker_repository.add(StepTracker(process.id, step))
 
     # Commit
@@ -234,7 +234,7 @@ class RepositoryStore:
         try:
             write = self._trackers.add if stored is None else self._trackers.save
             write(tracker, change.transition.events)
-        except StaleWrite:
+        except errors.StaleWrite:
             return Conflict(self._step(change.key))
         states = self._renew_copies(change.process_id)
         if states is None:
@@ -268,7 +268,7 @@ class RepositoryStore:
             changed = _with_records(process, [after])
             try:
                 self._processes.save(changed, change.transition.events)
-            except StaleWrite:  # another record of the same process was written
+            except errors.StaleWrite:  # another record of the same process was written
                 continue
             return Committed(after, process.state, changed.state)
         raise _too_many_tries(change.process_id)

@@ -155,7 +155,8 @@ class TimeoutCheckerService:
             if claim.action is Action.GIVE_UP:
                 self._give_up(claim, batch)
             elif claim.action is Action.BACK_OFF:
-                batch.report.backed_off += self._tell(claim, batch)
+                # Whoever has to start the next attempt is told when its time has come, and not before.
+                batch.report.backed_off += self._requeuer is None or self._tell(claim, batch)
             elif claim.action is Action.ALERT:
                 batch.report.alerted += claim.key.step_name == OWN_RECORD or self._tell(claim, batch)
 

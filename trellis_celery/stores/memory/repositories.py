@@ -14,7 +14,7 @@ from trellis_celery.domain.machine_clock import machine_now_ms
 from trellis_celery.domain.process import Process, ProcessState
 from trellis_celery.domain.tracker import StepTracker
 from trellis_celery.ports import Clock, LastCheck, LeaseKey, StepKey
-from trellis_celery.repositories import ProcessRepository, StaleWrite, StepTrackerRepository
+from trellis_celery.repositories import ProcessRepository, StepTrackerRepository
 from trellis_celery.stores.memory.picture import picture_of
 from trellis_celery.stores.memory.timeline import Timeline
 
@@ -45,7 +45,7 @@ class InMemoryProcessRepository(ProcessRepository):
         with self._lock:
             stored = self._processes.get(process.id)
             if stored is None or stored.version != process.version - 1:
-                raise StaleWrite(process_id=process.id, version=process.version)
+                raise errors.StaleWrite(process_id=process.id, version=process.version)
             self._put(process, events)
             if process.state.is_terminal:
                 self._release(process)
@@ -180,5 +180,5 @@ class InMemoryStepTrackerRepository(StepTrackerRepository):
         self._last_check = check
 
 
-def _stale(tracker: StepTracker) -> StaleWrite:
-    return StaleWrite(process_id=tracker.process_id, step=tracker.step_name, version=tracker.step.version)
+def _stale(tracker: StepTracker) -> errors.StaleWrite:
+    return errors.StaleWrite(process_id=tracker.process_id, step=tracker.step_name, version=tracker.step.version)

@@ -126,7 +126,10 @@ class RedisStore:
         return [codec.load_event(entry) for entry in entries]
 
     def delete(self, process_id: str) -> None:
-        process = self.load(process_id)
+        try:
+            process = self.load(process_id)
+        except errors.ProcessNotFound:
+            return
         shard = shard_of(process_id)
         steps = [process.own, *process.steps.values()]
         holds_key = self.find(process.key) == process_id

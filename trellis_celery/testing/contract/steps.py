@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from trellis_celery.domain import transitions
 from trellis_celery.domain.events import EventKind
 from trellis_celery.domain.process import ProcessState
 from trellis_celery.domain.step import StepState
-from trellis_celery.ports import Committed, Conflict, ProcessStore, StepKey
+from trellis_celery.ports import Change, Committed, Conflict, ProcessStore, StepKey
 from trellis_celery.testing.contract.builders import (
     MINUTE_MS,
     UNKNOWN_ID,
@@ -55,6 +56,18 @@ class StepPromises:
         assert message_of(store, process) is None
         assert deadlines(store, now_ms=store.now_ms() + 60 * MINUTE_MS) == []
         assert store.history(process.id) == history
+
+    def test_a_commit_made_from_a_version_that_never_was_is_a_conflict(self, store: ProcessStore) -> None:
+        process = created(store)
+        record = process.step("step")
+
+        outcomes = [
+            store.commit([Change(process_id=process.id, transition=start()(replace(record, version=version)))])
+            for version in (0, 2, 9)
+        ]
+
+        assert outcomes == [[Conflict(record)]] * 3
+        assert loaded_step(store, process) == record
 
     def test_a_commit_to_an_unknown_step_or_process_is_a_conflict_with_nothing(self, store: ProcessStore) -> None:
         process = created(store)

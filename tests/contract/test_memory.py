@@ -1,0 +1,16 @@
+import pytest
+
+from trellis_celery.stores.memory import MemoryStore
+from trellis_celery.testing import ManualClock, StoreContract
+
+
+class TestMemoryStore(StoreContract):
+    @pytest.fixture
+    def store(self) -> MemoryStore:
+        return MemoryStore(clock=ManualClock())
+
+
+class TestMemoryStoreByTheTimeOfThisMachine(StoreContract):
+    @pytest.fixture
+    def store(self) -> MemoryStore:
+        return MemoryStore()

