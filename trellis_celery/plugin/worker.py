@@ -7,6 +7,7 @@ three intervals. So neither a dead beat, nor a full queue, nor a pool whose ever
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -82,9 +83,22 @@ def _running_leases() -> list[LeaseKey]:
     leases = []
     for request in _active_requests():
         header = headers.read(request.request_dict)
-        if header is not None and header.step_name is not None and header.is_for(request.id):
+        if header is None or header.step_name is None or not header.is_for(request.id):
+            continue
+        if _is_alive(request.worker_pid):
             leases.append(LeaseKey(header.process_id, header.step_name, max(header.attempt, 1)))
     return leases
+
+
+def _is_alive(pid: int | None) -> bool:
+    """Whether the pool process is there. Celery goes on counting its task as active for up to `worker_lost_wait`."""
+    if pid is None:  # accepted this very moment
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _active_requests() -> list[Any]:
