@@ -1,0 +1,104 @@
+"""`celery -A proj trellis` as people type it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.cluster import ROOT, Cluster
+
+APP = "tests.support.apps.outcomes"
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def cluster(start_cluster: Callable[..., Cluster]) -> Cluster:
+    return start_cluster(APP)
+
+
+@pytest.fixture(scope="module")
+def process(cluster: Cluster) -> Any:
+    return cluster.trellis.start_process(
+        cluster.module.Work, tenant_id="clinic-7", aggregate_type="Referral", aggregate_id="ref-1"
+    )
+
+
+def celery(*arguments: str, app: str | None = APP, **env: str) -> subprocess.CompletedProcess[str]:
+    which = () if app is None else ("-A", app)
+    return subprocess.run(
+        [sys.executable, "-m", "celery", *which, "trellis", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_the_list_shows_the_process_and_json_has_all_of_it(process: Any) -> None:
+    listed = celery("list")
+    as_json = celery("list", "--json", "--state", "pending")
+
+    assert process.id in listed.stdout
+    assert "Referral ref-1" in listed.stdout
+    (found,) = map(json.loads, as_json.stdout.splitlines())
+    assert (found["id"], found["steps"][0]["name"]) == (process.id, "work")
+
+
+def test_one_process_is_shown_with_its_steps_and_its_history(process: Any) -> None:
+    shown = celery("show", process.id)
+    as_json = json.loads(celery("show", process.id, "--json").stdout)
+
+    assert shown.returncode == 0
+    assert "process_started" in shown.stdout
+    assert as_json["history"][0]["kind"] == "process_started"
+
+
+def test_a_check_tells_what_it_did(process: Any) -> None:
+    checked = celery("check", "--json")
+
+    assert json.loads(checked.stdout) == {
+        "retried": 0,
+        "backed_off": 0,
+        "resent": 0,
+        "gave_up": 0,
+        "alerted": 0,
+        "failed": 0,
+    }
+
+
+@pytest.mark.parametrize("process_id", ["3-" + "0" * 32, "nonsense", "{}*"])
+def test_a_process_that_is_not_there_is_a_short_error(cluster: Cluster, process_id: str) -> None:
+    shown = celery("show", process_id)
+
+    assert (shown.returncode, shown.stdout) == (1, "")
+    assert shown.stderr.strip() == f"Error: no process has the id {process_id!r}"
+
+
+def test_without_an_app_the_command_says_how_to_name_one() -> None:
+    listed = celery("list", app=None)
+
+    assert listed.returncode == 1
+    assert "celery -A proj trellis list" in listed.stderr
+
+
+def test_an_unreachable_store_is_a_short_error_and_no_traceback(cluster: Cluster) -> None:
+    listed = celery("list", TRELLIS_TEST_APP_REDIS="redis://127.0.0.1:1")
+
+    assert listed.returncode == 1
+    assert listed.stderr.startswith("Error: the store does not answer")
+    assert "Traceback" not in listed.stderr
+
+
+def test_a_state_that_is_none_is_refused_with_the_ones_there_are(cluster: Cluster) -> None:
+    listed = celery("list", "--state", "lost")
+
+    assert listed.returncode == 2
+    assert "in_progress" in listed.stderr
