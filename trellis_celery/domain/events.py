@@ -7,6 +7,8 @@ from enum import StrEnum
 
 
 class EventKind(StrEnum):
+    """What can happen to a step or a process."""
+
     STEP_QUEUED = "step_queued"
     STEP_STARTED = "step_started"
     STEP_COMPLETED = "step_completed"

@@ -25,6 +25,8 @@ OWN_RECORD = ""
 
 
 class ProcessState(StrEnum):
+    """How far a process is: a function of the states of its steps, see `state_of`."""
+
     PENDING = "pending"
     IN_PROGRESS = "in_progress"
     COMPLETED = "completed"

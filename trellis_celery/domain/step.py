@@ -18,6 +18,8 @@ DEFAULT_QUEUE_TIMEOUT_MS = 900_000
 
 
 class StepState(StrEnum):
+    """How far a step is. Completed, failed and cancelled are terminal."""
+
     PENDING = "pending"
     IN_PROGRESS = "in_progress"
     COMPLETED = "completed"

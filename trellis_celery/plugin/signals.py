@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 import sys
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,6 +19,7 @@ from weakref import WeakValueDictionary
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import signals, states
 from celery.exceptions import Ignore, Reject
+from celery.worker import state
 
 from trellis_celery import errors
 from trellis_celery.domain import transitions
@@ -43,7 +45,8 @@ class _AttemptRule(Protocol):
 #: What Celery says when a task has replaced itself.
 _REPLACED = "Replaced by new task"
 
-#: Requests of this worker by task id, for the signals that come without one. Celery keeps them alive as long as needed.
+#: The latest request of each task id in this worker, for the signals that come without one. Each attempt of a step is a
+#: request of its own, and knows the one before it. Celery keeps them alive as long as needed.
 _received: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
 
@@ -74,6 +77,8 @@ def _tracking(receiver: Callable[..., None]) -> Callable[..., None]:
 def on_received(sender: Any, request: Any, **_: Any) -> None:
     """In the worker's main process: a message has come."""
     if headers.NAME in request.request_dict or "headers" in request.request_dict:
+        earlier = _received.get(request.id)
+        request.trellis_earlier = None if earlier is None else weakref.ref(earlier)
         _received[request.id] = request
 
 
@@ -206,9 +211,22 @@ def _live_run(request: Any) -> Run | None:
 def _header_of(request: Any, task_id: str) -> Header | None:
     """The header of a task's message, by its request or else by its id; None if the task does no step."""
     header = context.header_of_request(request)
-    if header is None and (received := _received.get(task_id)) is not None:
-        header = headers.read(received.request_dict)
+    if header is None and (ended := _ended_request(task_id)) is not None:
+        header = headers.read(ended.request_dict)
     return header if header is not None and header.is_for(task_id) else None
+
+
+def _ended_request(task_id: str) -> Any:
+    """The latest request with this task id that the pool is done with; a further attempt may be waiting or running."""
+    request = _received.get(task_id)
+    while request is not None and _is_pending(request):
+        request = request.trellis_earlier and request.trellis_earlier()
+    return request
+
+
+def _is_pending(request: Any) -> bool:
+    scheduled = getattr(state, "scheduled_requests", ())  # since Celery 5.7
+    return request in state.reserved_requests or request in state.active_requests or request in scheduled
 
 
 def _apply(app: Any, header: Header | None, rule: _AttemptRule) -> None:
