@@ -76,9 +76,10 @@ class Settings:
 
 def _ours(conf: Mapping[str, Any]) -> dict[str, str]:
     """The keys of the configuration that are meant for trellis, and each one's name without prefixes."""
+    keys = list(conf.keys())  # Celery reads its configuration only now, and does not know the namespace before
     namespace = getattr(conf, "prefix", None) or ""
     found = {}
-    for key in conf.keys():  # noqa: SIM118 - Celery's configuration is no plain mapping
+    for key in keys:
         name = key.removeprefix(namespace)
         is_ours = name.lower().startswith(PREFIX) and (name != key or not namespace or key.islower())
         if is_ours:

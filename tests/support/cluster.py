@@ -86,16 +86,16 @@ class Cluster:
     def wait_for_worker(self, worker: Program) -> None:
         worker.wait_until(lambda: " ready." in worker.output)
 
-    def beat(self, *options: str, name: str = "beat") -> Program:
+    def beat(self, *options: str, name: str = "beat", env: Mapping[str, str] = {}) -> Program:
         schedule = ("-s", str(self._directory / f"{name}-schedule")) if "-S" not in options else ()
-        beat = self._start("beat", "-l", "INFO", "--pidfile=", *schedule, *options, name=name)
+        beat = self._start("beat", "-l", "INFO", "--pidfile=", *schedule, *options, name=name, env=env)
         beat.wait_until(lambda: "beat: Starting..." in beat.output)
         return beat
 
-    def _start(self, command: str, *options: str, name: str) -> Program:
+    def _start(self, command: str, *options: str, name: str, env: Mapping[str, str] = {}) -> Program:
         path = str(ROOT)
         celery = [sys.executable, "-m", "celery", "--quiet", "-A", self._app_module, command]
-        env = {**self._env, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "C_FORCE_ROOT": "1"}
+        env = {**self._env, **env, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "C_FORCE_ROOT": "1"}
         program = Program([*celery, *options], name=name, directory=self._directory, env=env)
         self.programs.append(program)
         return program

@@ -149,6 +149,11 @@ class Trellis:
             extra={"what": what, "process_id": header.process_id, "step": header.step_name, "error": str(error)},
         )
 
+    def require_guards(self) -> None:
+        """Finalize the app if nothing has yet: a task that is then run eagerly would not be guarded."""
+        if getattr(self.app, "autofinalize", True):
+            self.app.finalize()
+
     def _on_finalize(self, sender: Celery, **_: Any) -> None:
         self._guard_tasks()
         # Read afresh and not kept: an app may be finalized before all of its configuration is there.

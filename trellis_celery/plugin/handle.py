@@ -75,6 +75,7 @@ class ProcessHandle:
         self.refresh()
 
     def __enter__(self) -> Self:
+        self._trellis.require_guards()
         self._tokens.append(context.entered.set((*context.entered.get(), self._process)))
         return self
 

@@ -5,13 +5,13 @@ Celery parses the URLs of single servers and of Sentinel, so whatever works as `
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
 import redis
 from celery import Celery
 from celery.app.backends import by_url
-from kombu.utils.url import maybe_sanitize_url
 from redis.backoff import ConstantBackoff
 from redis.cluster import RedisCluster
 from redis.retry import Retry
@@ -40,7 +40,13 @@ def connect(url: str, *, timeout_ms: int, transport_options: Mapping[str, Any] |
             return RedisCluster.from_url(url.replace("+cluster", "", 1), **limits)
         return _by_celery(url, limits, transport_options or {})
     except (ValueError, TypeError, KeyError) as error:
-        raise errors.ConfigurationError(f"trellis_url {maybe_sanitize_url(url)} cannot be used: {error}") from error
+        # What the parsers say may have a part of the password in it.
+        problem = f": {error}" if "@" not in url else ": is there a special character in it that is not %-encoded?"
+        raise errors.ConfigurationError(f"trellis_url {_without_password(url)} cannot be used{problem}") from None
+
+
+def _without_password(url: str) -> str:
+    return re.sub("://.*@", "://**@", url)
 
 
 def _limits(timeout_ms: int) -> dict[str, Any]:
@@ -55,7 +61,8 @@ def _limits(timeout_ms: int) -> dict[str, Any]:
 
 def _by_celery(url: str, limits: Mapping[str, Any], transport_options: Mapping[str, Any]) -> redis.Redis:
     app = Celery("trellis-store", set_as_current=False)
-    app.conf.result_backend_transport_options = dict(transport_options)
+    sentinel_limits = {"sentinel_kwargs": {**limits, **transport_options.get("sentinel_kwargs", {})}}
+    app.conf.result_backend_transport_options = {**transport_options, **sentinel_limits}
     backend_class, backend_url = cast("tuple[Any, str]", by_url(url, app.loader))
     backend = backend_class(app=app, url=backend_url)
     backend.connparams.update(limits, retry_on_timeout=True)

@@ -8,7 +8,7 @@ reply was lost. Nothing has a time to live, because an expiry would be a decisio
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
 from itertools import chain
 from typing import Any
@@ -118,7 +118,7 @@ class RedisStore:
         ids = [member.decode() for member, _ in started[:limit]]
         hashes = self._round_trip(lambda pipe: [pipe.hgetall(self._keys.process(process_id)) for process_id in ids])
         found = zip(ids, _all_good(hashes), strict=True)
-        return [records.read_process(process_id, fields) for process_id, fields in found if fields]
+        return [process for process_id, fields in found if (process := _readable(process_id, fields)) is not None]
 
     def history(self, process_id: str) -> list[Event]:
         with translated(process_id):
@@ -240,7 +240,7 @@ class RedisStore:
         due = []
         for member, score in entries:
             try:
-                due.append(read(member, int(score)))
+                due.append(read(member, _whole(score)))
             except ValueError:  # not one of ours: it would be in the way of every check
                 logger.error("foreign_index_entry", extra={"index": index, "member": repr(member[:200])})
                 with translated():
@@ -299,6 +299,22 @@ def _all_good(replies: Iterable[Any]) -> Iterable[Any]:
         if isinstance(reply, Exception):
             raise reply
         yield reply
+
+
+def _readable(process_id: str, fields: Mapping[bytes, bytes]) -> Process | None:
+    """None for a process that is gone or damaged: it must not hide the others."""
+    try:
+        return records.read_process(process_id, fields) if fields else None
+    except errors.CorruptRecord:
+        logger.exception("process_unusable", extra={"process_id": process_id})
+        return None
+
+
+def _whole(score: float) -> int:
+    """Raises ValueError if the score is not one of our times."""
+    if not score.is_integer():
+        raise ValueError(f"{score} is no number of milliseconds")
+    return int(score)
 
 
 def _since(due: Due) -> int:

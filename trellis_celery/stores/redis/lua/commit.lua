@@ -56,15 +56,20 @@ if ARGV[12] ~= ARGV[13] then
   new_class = string.sub(ARGV[14], present, present)
 end
 
--- Reads of every other key that may be written: a key of a wrong type is an error here, before the first write.
+-- Reads of all that is needed below: a key of a wrong type or a field that is gone is an error here, before the first
+-- write.
 local due = ARGV[1] .. '|' .. ARGV[2]
 redis.call('ZSCORE', KEYS[2], due)
 redis.call('ZSCORE', KEYS[3], due)
 redis.call('LLEN', KEYS[4])
 redis.call('HLEN', KEYS[5])
-redis.call('HLEN', KEYS[6])
 local started = redis.call('ZSCORE', KEYS[7 + class], ARGV[1]) or 0
-redis.call('ZSCORE', KEYS[7 + new_class], ARGV[1])
+local business_key, holder
+if new_class ~= class then
+  redis.call('ZSCORE', KEYS[7 + new_class], ARGV[1])
+  business_key = redis.call('HGET', KEYS[1], 'business_key')
+  holder = redis.call('HGET', KEYS[6], business_key)
+end
 
 if ARGV[6] ~= '' then
   redis.call('ZADD', KEYS[2], ARGV[6], due)
@@ -99,10 +104,9 @@ end
 redis.call('HSET', KEYS[1], 'class', new_class)
 redis.call('ZADD', KEYS[7 + new_class], started, ARGV[1])
 redis.call('ZREM', KEYS[7 + class], ARGV[1])
-local business_key = redis.call('HGET', KEYS[1], 'business_key')
 if string.sub(ARGV[15], new_class + 1, new_class + 1) == '1' then
   redis.call('HSETNX', KEYS[6], business_key, ARGV[1])
-elseif redis.call('HGET', KEYS[6], business_key) == ARGV[1] then
+elseif holder == ARGV[1] then
   redis.call('HDEL', KEYS[6], business_key)
 end
 return {1, now, next_version, class, new_class}

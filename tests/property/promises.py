@@ -1,0 +1,165 @@
+"""What must hold of a process at any time, whatever has happened."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from trellis_celery.domain.events import Event, EventKind
+from trellis_celery.domain.process import Process, state_of
+from trellis_celery.domain.step import OnTimeout, ProcessStep, StepState
+from trellis_celery.ports import ProcessStore, StepKey
+from trellis_celery.stores.redis import records
+from trellis_celery.stores.redis.keys import shard_of
+
+_FAR_MS = 10**15
+
+_STATE_AFTER = {
+    EventKind.STEP_STARTED: StepState.IN_PROGRESS,
+    EventKind.STEP_COMPLETED: StepState.COMPLETED,
+    EventKind.STEP_FAILED: StepState.FAILED,
+    EventKind.STEP_GAVE_UP: StepState.FAILED,
+    EventKind.STEP_CANCELLED: StepState.CANCELLED,
+    EventKind.STEP_REOPENED: StepState.PENDING,
+}
+#: After these another run of the same attempt may start.
+_LETS_GO = (EventKind.STEP_RETRYING, EventKind.STEP_HANDED_OVER, EventKind.STEP_QUEUED)
+
+
+@dataclass
+class Story:
+    """One step as its log tells it; told wrongly, an AssertionError."""
+
+    state: StepState = StepState.PENDING
+    reopened: int = 0
+    timed_out: int = 0
+    #: The attempt that a run holds.
+    held: int = 0
+
+    def hear(self, event: Event) -> None:
+        if event.kind is EventKind.STEP_REOPENED:
+            assert self.state is StepState.FAILED, "only a failed step is reopened"
+            self.reopened += 1
+        elif event.kind in _STATE_AFTER:
+            assert not self.state.is_terminal, f"{event} came after the step was {self.state}"
+        if event.kind is EventKind.STEP_STARTED:
+            assert event.attempt > self.held, f"attempt {event.attempt} was started twice"
+            self.held = event.attempt
+        elif event.kind in _LETS_GO:
+            self.held = min(self.held, event.attempt - 1)
+        elif event.kind is EventKind.STEP_TIMED_OUT:
+            self.timed_out += 1
+        self.state = _STATE_AFTER.get(event.kind, self.state)
+
+
+def check_step(step: ProcessStep, log: Iterable[Event]) -> None:
+    story = Story()
+    for event in log:
+        story.hear(event)
+    openings = 1 + story.reopened
+    assert step.state is story.state, f"the log says {story.state}, the record {step}"
+    assert step.retry_count <= step.retries_permitted
+    assert step.attempt <= openings * (1 + step.retries_permitted), f"more attempts than are permitted: {step}"
+    assert step.attempt - 1 <= story.timed_out + story.reopened, f"an attempt that nothing asked for: {step}"
+    if step.state.is_terminal:
+        assert (step.deadline_ms, step.is_leased, step.is_finishing) == (None, False, False)
+    has_alerted = step.on_timeout == OnTimeout.ALERT and story.timed_out > 0
+    if step.state is StepState.IN_PROGRESS and step.timeout_ms is not None and not has_alerted:
+        assert step.deadline_ms is not None, f"nothing will ever end this step: {step}"
+
+
+def check_succession(before: ProcessStep, after: ProcessStep) -> None:
+    """Of two looks at one step."""
+    assert after.version >= before.version
+    assert after.attempt >= before.attempt
+    if before.state.is_terminal and after.attempt == before.attempt:
+        assert replace(after, version=before.version) == before, "a finished step has changed"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A process as it is stored, with its log."""
+
+    process: Process
+    log: list[Event]
+
+    @property
+    def was_reopened(self) -> bool:
+        return any(event.kind is EventKind.STEP_REOPENED for event in self.log)
+
+    @property
+    def may_forget_its_deadline(self) -> bool:
+        """Whether a checker may have taken the process's own deadline away, because it was finished."""
+        return self.process.state.is_terminal or self.was_reopened
+
+
+def check_process(store: ProcessStore, picture: Picture) -> None:
+    steps = picture.process.steps.values()
+    kinds = Counter(event.kind for event in picture.log)
+    assert kinds[EventKind.PROCESS_STARTED] == 1
+    assert kinds[EventKind.PROCESS_OVERDUE] == picture.process.is_overdue
+    for step in steps:
+        check_step(step, (event for event in picture.log if event.step_name == step.name))
+    done = [step.name for step in steps if step.state in (StepState.COMPLETED, StepState.CANCELLED)]
+    assert set(store.load_messages([StepKey(picture.process.id, name) for name in done])) <= {None}
+
+
+def check_clocks(store: ProcessStore, pictures: Sequence[Picture]) -> None:
+    """The indexes say of each clock what the records say, and nothing else."""
+    deadlines, leases, may_be_gone = {}, set(), set()
+    for picture in pictures:
+        process = picture.process
+        if picture.may_forget_its_deadline:
+            may_be_gone.add(StepKey(process.id, process.own.name))
+        for record in (process.own, *process.steps.values()):
+            key = StepKey(process.id, record.name)
+            if record.deadline_ms is not None:
+                deadlines[key] = record.deadline_ms
+            if record.is_leased:
+                leases.add((key, record.attempt))
+    due = store.due(now_ms=_FAR_MS, limit=1_000)
+    indexed = {item.key: item.since_ms for item in due if item.lapsed_attempt is None}
+    for key in may_be_gone - indexed.keys():
+        deadlines.pop(key, None)
+    assert indexed == deadlines
+    assert {(item.key, item.lapsed_attempt) for item in due if item.lapsed_attempt is not None} == leases
+
+
+def check_business_key(store: ProcessStore, pictures: Sequence[Picture]) -> None:
+    live = {picture.process.id for picture in pictures if not picture.process.state.is_terminal}
+    holder = store.find(pictures[0].process.key)
+    assert holder is None or holder in live, "the business key belongs to a finished process"
+    if not any(picture.was_reopened for picture in pictures):
+        assert live == {holder} - {None}, "a live process without its business key, or two with one"
+
+
+def check_listing(store: ProcessStore, processes: Iterable[Process]) -> None:
+    for process in processes:
+        found = [listed.id for listed in store.list_processes(limit=1_000)]
+        assert found.count(process.id) == 1
+        assert process.id in [listed.id for listed in store.list_processes(state=process.state, limit=1_000)]
+
+
+def check_redis(client: object, prefix: str, process: Process) -> None:
+    """The counters and the class of a process are what its steps' records make them."""
+    shard = f"{prefix}:{{{shard_of(process.id)}}}"
+    with client.pipeline(transaction=False) as pipe:  # type: ignore[attr-defined]
+        pipe.hgetall(f"{shard}:process:{process.id}")
+        for number in range(len(records.CLASSES)):
+            pipe.zscore(f"{shard}:class:{number}", process.id)
+        fields, *scores = pipe.execute()
+    counted = Counter(step.state for step in process.steps.values())
+    stored = {state: int(fields.get(f"n:{bit}".encode(), 0)) for state, bit in records.BIT.items()}
+    assert stored == {state: counted[state] for state in records.BIT}
+    class_number = records.CLASS_NUMBER[state_of(counted)]
+    assert int(fields[b"class"]) == class_number
+    assert scores == [
+        process.started_at_ms if number == class_number else None for number in range(len(records.CLASSES))
+    ]
+
+
+def check_at_rest(step: ProcessStep) -> None:
+    """When no clock runs any more, only such steps are unfinished as have none to run."""
+    may_wait = step.attempt == 0 or step.on_timeout == OnTimeout.ALERT or step.timeout_ms is None
+    assert step.state.is_terminal or may_wait or step.task_id is None, f"the step is stuck: {step}"

@@ -1,0 +1,241 @@
+"""All that happens around a store: publishers, a bad broker, workers that die, checkers that overlap, people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from typing import Any
+
+from celery.exceptions import Ignore
+
+from tests.property.faults import Fault, Faults, FaultyStore
+from trellis_celery import errors
+from trellis_celery.domain import transitions
+from trellis_celery.domain.events import ProcessStepTimedOut
+from trellis_celery.domain.process import Process
+from trellis_celery.domain.step import ProcessStep
+from trellis_celery.domain.transitions import Verdict
+from trellis_celery.plugin import headers
+from trellis_celery.plugin.headers import Header
+from trellis_celery.plugin.run import Run
+from trellis_celery.ports import LeaseKey, ProcessStore, Sending, StepKey
+from trellis_celery.services.processes import ProcessService
+from trellis_celery.services.recorder import Recorder
+from trellis_celery.services.timeouts import TimeoutCheckerService
+from trellis_celery.testing import ManualClock
+
+WORKER_LOST_MS = 5_000
+CHECK_INTERVAL_MS = 1_000
+
+
+@dataclass(frozen=True)
+class Message:
+    """A task message: its id and its trellis header."""
+
+    task_id: str
+    header: Header
+
+
+class World:
+    """One business key, whose processes follow one another, and everybody who has to do with them."""
+
+    def __init__(self, store: ProcessStore, clock: ManualClock, steps: Sequence[ProcessStep]) -> None:
+        self.store = store
+        self.clock = clock
+        self.steps = list(steps)
+        self._faults = Faults()
+        faulty: Any = FaultyStore(store, self._faults)
+        self._recorder = Recorder(faulty)
+        self._service = ProcessService(faulty)
+        self._checker = TimeoutCheckerService(
+            faulty,
+            self._hear,
+            requeuer=self,
+            worker_lost_ms=WORKER_LOST_MS,
+            batch_size=2,
+            random_number=lambda: 0.5,
+        )
+        #: Pictures of the processes as they were when they started.
+        self.processes: list[Process] = []
+        #: The broker. Any message may come next, twice or never.
+        self.queue: list[Message] = []
+        self.running: list[Run] = []
+        self.told: list[ProcessStepTimedOut] = []
+        self.with_handler = True
+        self._numbers = count(1)
+
+    @contextmanager
+    def faults(self, plan: Mapping[int, Fault]) -> Any:
+        """Inside, calls go wrong as planned; whoever gets no answer gives up what it was about."""
+        with self._faults.planned(plan, self._others_get_on), suppress(errors.StoreUnavailable):
+            yield
+
+    def _others_get_on(self) -> None:
+        self.check()
+        if self.queue:
+            self.deliver(len(self.queue) - 1)
+        if self.running:
+            with suppress(Ignore):
+                self.complete(0)
+
+    # Publishers
+
+    def start_process(self) -> None:
+        """Start a process, or find the live one."""
+        try:
+            self._service.start_process(
+                tenant_id="tenant",
+                process_type="Type",
+                aggregate_type="Aggregate",
+                aggregate_id="1",
+                steps=self.steps,
+                deadline_ms=60_000,
+            )
+        finally:
+            known = {process.id for process in self.processes}
+            self.processes += [process for process in self.store.list_processes() if process.id not in known]
+
+    def send(self, process: Process, step: ProcessStep, *, digest: str, is_strict: bool) -> None:
+        """Send the step's task, from what is known of the step."""
+        task_id = f"task-{next(self._numbers)}"
+        fallback = Header(
+            process_id=process.id,
+            process_type="Type",
+            step_name=step.name,
+            task_id=task_id,
+            attempt=max(step.attempt, 1),
+            record=step,
+        )
+        self._publish(fallback, task_id, step, digest=digest, is_strict=is_strict)
+
+    def _publish(
+        self,
+        fallback: Header,
+        task_id: str,
+        guess: ProcessStep | None,
+        *,
+        digest: str = "",
+        delay_ms: int = 0,
+        run: Run | None = None,
+        is_strict: bool = False,
+    ) -> None:
+        """What `plugin.publishing` does with a message."""
+        key = StepKey(fallback.process_id, fallback.step_name or "")
+        rule = partial(
+            transitions.queue,
+            task_id=task_id,
+            args_digest=digest,
+            delay_ms=delay_ms,
+            is_own_run=run is not None,
+        )
+        try:
+            transition = self._recorder.apply(key, rule, guess=guess, message=task_id.encode())
+        except errors.StoreUnavailable:
+            if is_strict:
+                raise
+            self.queue.append(Message(task_id, fallback))  # tracking stops no task
+            return
+        if run is not None:
+            run.saw(transition.after)
+        if transition.verdict is not Verdict.UNTRACKED:
+            header = headers.of_step(key.process_id, "Type", transition.after, task_id=task_id)
+            self.queue.append(Message(task_id, header))
+
+    # Workers
+
+    def deliver(self, index: int, *, keep: bool = False, with_lease: bool = True) -> None:
+        """A worker takes a message. `keep`: it will be delivered again."""
+        message = self.queue[index] if keep else self.queue.pop(index)
+        run = Run(self._recorder, message.header, lease_ms=WORKER_LOST_MS if with_lease else 0, worker="worker")
+        try:
+            run.start()
+        except errors.StoreUnavailable:
+            self.running.append(run)  # tracking stops no task
+            raise
+        if run.is_accepted:
+            self.running.append(run)
+
+    def claim_finish(self, index: int) -> None:
+        """The body has returned."""
+        run = self.running.pop(index)
+        with suppress(errors.StoreUnavailable):  # a store that is down holds up no chain
+            run.claim_finish()
+        self.running.append(run)
+
+    def complete(self, index: int) -> None:
+        self.claim_finish(index)
+        self.running.pop().complete()
+
+    def end(self, index: int, outcome: Callable[[Run], None]) -> None:
+        outcome(self.running.pop(index))
+
+    def retry(self, index: int, *, delay_ms: int) -> None:
+        """The body calls `self.retry`, or replaces itself: the task is sent again under its id."""
+        run = self.running.pop(index)
+        task_id = run.header.task_id or ""
+        self._publish(run.header, task_id, run.record or run.header.record, delay_ms=delay_ms, run=run)
+
+    def lose(self, index: int, *, rule: Callable[..., transitions.Transition]) -> None:
+        """The worker's main process tells what became of the attempt its child ran."""
+        run = self.running.pop(index)
+        self._recorder.apply(run.key, partial(rule, attempt=max(run.header.attempt, 1)))
+
+    def renew(self) -> None:
+        leases = [LeaseKey(*run.key, max(run.header.attempt, 1)) for run in self.running]
+        self._recorder.store.renew(leases, until_ms=self.clock.now_ms() + WORKER_LOST_MS)
+
+    # Checkers
+
+    def check(self) -> None:
+        self._checker.check_for_timed_out_steps()
+
+    def requeue(self, sendings: Sequence[Sending]) -> list[Exception | None]:
+        """The checkers' `Requeuer`."""
+        return list(self._faults.call(self._send_all, list(sendings)))
+
+    def _send_all(self, sendings: list[Sending]) -> list[Exception | None]:
+        for sending in sendings:
+            task_id = (sending.message or b"").decode()
+            header = headers.of_step(sending.process_id, "Type", sending.step, task_id=task_id)
+            self.queue.append(Message(task_id, header))
+        return [None] * len(sendings)
+
+    def _hear(self, event: ProcessStepTimedOut) -> None:
+        if not self.with_handler:
+            raise RuntimeError("the team's handler is broken")
+        self.told.append(event)
+
+    # People
+
+    def by_hand(self, process: Process, step_name: str, action: str) -> None:
+        act = {
+            "start": lambda: self._service.start_step(process.id, step_name),
+            "complete": lambda: self._service.complete_step(process.id, step_name),
+            "fail": lambda: self._service.fail_step(process.id, step_name, "by hand"),
+            "retry": lambda: self._service.retry_step(process.id, step_name),
+            "cancel": lambda: self._service.cancel(process.id),
+        }[action]
+        with suppress(errors.InvalidTransition):
+            act()
+
+    # The end
+
+    def come_to_rest(self) -> None:
+        """No more faults: runs that stand have died, messages are delivered and their runs end well."""
+        self.running.clear()
+        self.with_handler = True
+        for _ in range(300):
+            while self.queue:
+                self.deliver(0)
+            while self.running:
+                with suppress(Ignore):
+                    self.complete(0)
+            clocks = self.store.due(now_ms=self.clock.now_ms() + 10**9, limit=100)
+            if not clocks:
+                return
+            self.clock.advance(CHECK_INTERVAL_MS)
+            self.check()
+        raise AssertionError(f"clocks still run: {clocks}")

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trellis_celery import errors
+from trellis_celery.domain.events import Event, EventKind
+from trellis_celery.domain.identity import MAX_IDENTIFIER_LENGTH, BusinessKey
+from trellis_celery.domain.step import DeadlineKind, OnTimeout, ProcessStep, StepState
+from trellis_celery.stores import codec
+
+TEXT = st.text(max_size=20)
+TIMES = st.none() | st.integers(0, 2**53)
+
+STEPS = st.builds(
+    ProcessStep,
+    st.just("step"),
+    version=st.integers(1, 2**31),
+    timeout_ms=st.none() | st.integers(1, 10**10),
+    retries_permitted=st.integers(0, 1_000),
+    queue_timeout_ms=st.integers(1, 10**10),
+    on_timeout=st.sampled_from(OnTimeout),
+    backoff_ms=st.integers(0, 10**10),
+    backoff_max_ms=st.integers(1, 10**10),
+    external=st.booleans(),
+    state=st.sampled_from(StepState),
+    attempt=st.integers(0, 2_000),
+    retry_count=st.integers(0, 1_000),
+    resend_count=st.integers(0, 1_000),
+    deadline_ms=TIMES,
+    deadline_kind=st.none() | st.sampled_from(DeadlineKind),
+    task_id=st.none() | TEXT,
+    args_digest=st.none() | TEXT,
+    run_id=st.none() | TEXT,
+    is_leased=st.booleans(),
+    is_finishing=st.booleans(),
+    started_at_ms=TIMES,
+    finished_at_ms=TIMES,
+    worker=st.none() | TEXT,
+    last_error=st.none() | TEXT,
+)
+
+
+@given(STEPS)
+def test_a_record_is_read_as_it_was_written(step: ProcessStep) -> None:
+    assert codec.load_step(codec.dump_step(step), name=step.name, version=step.version) == step
+
+
+def test_every_field_of_a_record_is_stored_but_its_name_and_version() -> None:
+    stored = set(codec._FIELDS)
+    declared = {field.name for field in fields(ProcessStep)}
+
+    assert declared - stored == {"name", "version"}
+
+
+def test_a_record_in_the_first_format_is_read_for_ever() -> None:
+    data = (
+        b'[1,30000,3,900000,"retry",0,3600000,false,"in_progress",2,1,0,1800000030000,"run","task","digest","run-1",'
+        b'true,false,1800000000000,null,"worker@host",null]'
+    )
+
+    step = codec.load_step(data, name="step", version=7)
+
+    assert codec.dump_step(step) == data
+    assert (step.attempt, step.state, step.deadline_kind) == (2, StepState.IN_PROGRESS, DeadlineKind.RUN)
+
+
+def test_a_field_that_a_newer_release_added_at_the_end_is_passed_over() -> None:
+    data = json.loads(codec.dump_step(ProcessStep("step")))
+
+    step = codec.load_step(json.dumps([*data, "new", {"field": 1}]), name="step", version=1)
+
+    assert step == ProcessStep("step", version=1)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"{}", b"null", b"[1]", b"nonsense", b"\xff", b"[1,2,3", b'[1,"x",0,1,"retry",0,1,false]']
+)
+def test_what_is_no_record_is_corrupt(data: bytes) -> None:
+    with pytest.raises(errors.CorruptRecord, match="step"):
+        codec.load_step(data, name="step", version=1)
+
+
+def test_a_record_of_an_unknown_format_is_corrupt() -> None:
+    data = json.loads(codec.dump_step(ProcessStep("step")))
+    data[0] = 2
+
+    with pytest.raises(errors.CorruptRecord, match="format 2"):
+        codec.load_step(json.dumps(data), name="step", version=1)
+
+
+def test_a_state_that_is_not_known_is_corrupt() -> None:
+    data = codec.dump_step(ProcessStep("step")).replace(b'"pending"', b'"paused"')
+
+    with pytest.raises(errors.CorruptRecord, match="paused"):
+        codec.load_step(data, name="step", version=1)
+
+
+def test_a_long_error_is_shortened_and_broken_unicode_replaced() -> None:
+    step = ProcessStep("step", last_error="\ud800" + "x" * 10 * codec.MAX_TEXT)
+
+    stored = codec.load_step(codec.dump_step(step), name="step", version=1)
+
+    assert stored.last_error == "?" + "x" * (codec.MAX_TEXT - 1) + "…"
+
+
+@given(st.builds(Event, st.sampled_from(EventKind), TEXT, st.integers(0, 99), st.integers(0, 2**53), TEXT))
+def test_an_event_is_read_as_it_was_written(event: Event) -> None:
+    assert codec.load_event(codec.dump_event(event)) == event
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b'["step_flown","",0,0]', b"\xff", b'["step_started",1,0,0]'])
+def test_what_is_no_event_is_corrupt(data: bytes) -> None:
+    with pytest.raises(errors.CorruptRecord):
+        codec.load_event(data)
+
+
+PARTS = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=MAX_IDENTIFIER_LENGTH)
+KEYS = st.builds(BusinessKey, tenant_id=PARTS, process_type=PARTS, aggregate_type=PARTS, aggregate_id=PARTS)
+
+
+@given(KEYS, KEYS)
+def test_only_the_same_business_key_has_the_same_form(one: BusinessKey, other: BusinessKey) -> None:
+    assert (codec.dump_business_key(one) == codec.dump_business_key(other)) is (one == other)
+
+
+@pytest.mark.parametrize("value", [object(), {1, 2}.__iter__(), float, 1j])
+def test_metadata_that_is_no_json_is_refused_where_it_enters(value: Any) -> None:
+    with pytest.raises(errors.DefinitionError, match="metadata"):
+        codec.dump_json({"key": value})
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"\xff", b"nonsense"])
+def test_what_is_no_json_is_corrupt(data: bytes) -> None:
+    with pytest.raises(errors.CorruptRecord):
+        codec.load_json(data)
