@@ -8,7 +8,7 @@ ARGS   ?=
 
 BIN := $(VENV)/bin
 # `python3 -m venv` alone needs a package that Debian does not install, hence --without-pip and the pip that is there.
-INSTALL := $(if $(shell command -v uv),uv pip install,$(PYTHON) -m pip --python $(BIN)/python install)
+INSTALL := $(if $(shell command -v uv),uv pip install --python $(BIN)/python,$(PYTHON) -m pip --python $(BIN)/python install)
 PYTEST := $(if $(URL),TRELLIS_TEST_REDIS_URL=$(URL)) $(BIN)/python -m pytest
 
 .PHONY: help demo test check lint bench docs clean

@@ -98,7 +98,6 @@ NEEDS_A_MESSAGE = ("deliver", "lose_message")
 NEEDS_A_RUN = ("claim_finish", "complete", "end", "retry", "worker_tells", "heartbeat")
 
 examples = 0
-KINDS: Counter = Counter()
 
 
 class Protocol(RuleBasedStateMachine):
@@ -211,7 +210,6 @@ class Protocol(RuleBasedStateMachine):
     def every_promise_holds(self) -> None:
         if not hasattr(self, "world"):
             return
-        self.n = getattr(self, "n", 0) + 1
         pictures = [
             promises.Picture(self.store.load(known.id), self.store.history(known.id)) for known in self.world.processes
         ]
@@ -231,9 +229,6 @@ class Protocol(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "world"):
-            for p in self.world.processes:
-                KINDS.update(e.kind.value for e in self.store.history(p.id))
-                KINDS["steps"] += self.n
             self.world.come_to_rest()
             self.every_promise_holds()
             processes = [self.store.load(process.id) for process in self.world.processes]
@@ -253,7 +248,6 @@ def report(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
     yield
     kinds = ", ".join(f"{count} {name}" for name, count in sorted(injected.items()))
     with capsys.disabled():
-        print(KINDS)
         print(f"\n{examples} stories, {injected.total()} faults ({kinds})")
 
 

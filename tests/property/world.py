@@ -63,6 +63,8 @@ class World:
         #: The broker. Any message may come next, twice or never.
         self.queue: list[Message] = []
         self.running: list[Run] = []
+        #: Attempts of which a run went on without an answer: others may have been accepted beside it.
+        self._untracked: set[LeaseKey] = set()
         self.told: list[ProcessStepTimedOut] = []
         self.with_handler = True
         self._numbers = count(1)
@@ -130,6 +132,7 @@ class World:
             args_digest=digest,
             delay_ms=delay_ms,
             is_own_run=run is not None,
+            attempt=None if run is None else fallback.attempt,
         )
         try:
             transition = self._recorder.apply(key, rule, guess=guess, message=task_id.encode())
@@ -140,7 +143,9 @@ class World:
             return
         if run is not None:
             run.saw(transition.after)
-        if transition.verdict is not Verdict.UNTRACKED:
+        if transition.verdict in (Verdict.STALE, Verdict.FINISHED):
+            self.queue.append(Message(task_id, fallback))
+        elif transition.verdict is not Verdict.UNTRACKED:
             header = headers.of_step(key.process_id, "Type", transition.after, task_id=task_id)
             self.queue.append(Message(task_id, header))
 
@@ -154,8 +159,11 @@ class World:
             run.start()
         except errors.StoreUnavailable:
             self.running.append(run)  # tracking stops no task
+            self._untracked.add(_attempt_of(run))
             raise
         if run.is_accepted:
+            attempts = {_attempt_of(other) for other in self.running} - self._untracked
+            assert _attempt_of(run) not in attempts, "two runs of one attempt run at once"
             self.running.append(run)
 
     def claim_finish(self, index: int) -> None:
@@ -184,7 +192,7 @@ class World:
         self._recorder.apply(run.key, partial(rule, attempt=max(run.header.attempt, 1)))
 
     def renew(self) -> None:
-        leases = [LeaseKey(*run.key, max(run.header.attempt, 1)) for run in self.running]
+        leases = [_attempt_of(run) for run in self.running]
         self._recorder.store.renew(leases, until_ms=self.clock.now_ms() + WORKER_LOST_MS)
 
     # Checkers
@@ -239,3 +247,7 @@ class World:
             self.clock.advance(CHECK_INTERVAL_MS)
             self.check()
         raise AssertionError(f"clocks still run: {clocks}")
+
+
+def _attempt_of(run: Run) -> LeaseKey:
+    return LeaseKey(*run.key, max(run.header.attempt, 1))

@@ -34,6 +34,9 @@ class Step:
         at random.
     external
         A person or another system completes it; no task can be bound to it.
+    task
+        The name of the task that does the step. Needed only where it is sent by name from a program that does not
+        import it; everywhere else `process_step` says it.
 
     Raises DefinitionError when the process type is made.
     """
@@ -48,6 +51,7 @@ class Step:
         backoff_ms: int = 0,
         backoff_max_ms: int = 3_600_000,
         external: bool = False,
+        task: str | None = None,
     ) -> None:
         self.timeout_ms = timeout_ms
         self.retries_permitted = retries_permitted
@@ -56,6 +60,7 @@ class Step:
         self.backoff_ms = backoff_ms
         self.backoff_max_ms = backoff_max_ms
         self.external = external
+        self.task = task
         self.name = ""
         self._process_type: type[ProcessType] | None = None
 
@@ -118,6 +123,8 @@ class ProcessType:
         )
         for step in cls.declared_steps.values():
             _check(cls, step)
+            if step.task is not None:
+                _by_task[cls.type_name, step.task] = step
 
     def __init__(self) -> None:
         raise errors.DefinitionError(f"{type(self).__name__} is a declaration; start one with Trellis.start_process")
@@ -126,6 +133,15 @@ class ProcessType:
     def new_steps(cls, *, queue_timeout_ms: int) -> list[ProcessStep]:
         """The steps as they are when a process starts. `queue_timeout_ms`: the default for steps that set none."""
         return [step.new_record(queue_timeout_ms=queue_timeout_ms) for step in cls.declared_steps.values()]
+
+
+#: Steps that name their tasks, by type and task.
+_by_task: dict[tuple[str, str], Step] = {}
+
+
+def step_of_task(type_name: str, task_name: str) -> Step | None:
+    """The step of this process type whose declaration names this task."""
+    return _by_task.get((type_name, task_name))
 
 
 _RESERVED = frozenset(dir(ProcessType)) | {"type_name", "declared_steps"}
@@ -147,6 +163,8 @@ def _declared_steps(cls: type[ProcessType]) -> dict[str, Step]:
 
 
 def _check(cls: type[ProcessType], step: Step) -> None:
+    if step.external and step.task is not None:
+        raise errors.DefinitionError(f"{cls.__name__}.{step.name} is external: no task does it")
     if step.external and step.retries_permitted and step.on_timeout == OnTimeout.RETRY:
         raise errors.DefinitionError(
             f"{cls.__name__}.{step.name} is external, so there is no task to send again: leave out retries_permitted"

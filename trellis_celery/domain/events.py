@@ -18,6 +18,8 @@ class EventKind(StrEnum):
     STEP_RETRYING = "step_retrying"
     #: The task was replaced by another that will finish under the same task id.
     STEP_HANDED_OVER = "step_handed_over"
+    #: The run gave its message back to the broker.
+    STEP_RELEASED = "step_released"
     #: The message waited too long and a further copy of it goes out.
     STEP_RESENT = "step_resent"
     STEP_TIMED_OUT = "step_timed_out"

@@ -204,10 +204,9 @@ def _unique(process_type: str, steps: Sequence[ProcessStep]) -> Sequence[Process
 
 
 def _at_start(step: ProcessStep, now_ms: int) -> ProcessStep:
-    """The step as it is stored first. The time of an external step runs from here: nothing else will start it."""
-    if step.external and step.timeout_ms is not None:
-        return replace(step, version=1, deadline_ms=now_ms + step.timeout_ms, deadline_kind=DeadlineKind.RUN)
-    return replace(step, version=1)
+    """The step as it is stored first."""
+    deadline_ms, deadline_kind = step.first_deadline(now_ms)
+    return replace(step, version=1, deadline_ms=deadline_ms, deadline_kind=deadline_kind)
 
 
 def _own_record(deadline_ms: int | None, now_ms: int) -> ProcessStep:

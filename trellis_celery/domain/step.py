@@ -96,6 +96,8 @@ class ProcessStep:
     task_id: str | None = None
     #: A digest of the task's arguments: tells a second sending of the same call from another call.
     args_digest: str | None = None
+    #: Celery's count of its own retries within the current attempt: an older copy of the message has a lower one.
+    celery_retries: int = 0
     #: The run that holds the current attempt, or that finished the step.
     run_id: str | None = None
     #: The run's worker promised to renew a lease while it is alive.
@@ -131,6 +133,12 @@ class ProcessStep:
     def needs_message(self) -> bool:
         """Whether the step may have to be sent again: its message, and so its task's arguments, are kept so long."""
         return self.state not in (StepState.COMPLETED, StepState.CANCELLED)
+
+    def first_deadline(self, now_ms: int) -> tuple[int | None, DeadlineKind | None]:
+        """The deadline of a new attempt that nothing sends. Nothing will start an external step: its time runs now."""
+        if self.external and self.timeout_ms is not None:
+            return now_ms + self.timeout_ms, DeadlineKind.RUN
+        return None, None
 
     def stored_as(self, version: int) -> ProcessStep:
         """The record with the version that its store gave it."""

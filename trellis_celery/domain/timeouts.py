@@ -77,6 +77,7 @@ def _end_attempt(step: ProcessStep, reason: str, *, now_ms: int, jitter: float) 
         attempt=step.attempt + 1,
         retry_count=step.retry_count + 1,
         resend_count=0,
+        celery_retries=0,
         run_id=None,
         deadline_ms=now_ms + wait_ms if wait_ms else handoff_ms,
         deadline_kind=DeadlineKind.BACKOFF if wait_ms else DeadlineKind.HANDOFF,

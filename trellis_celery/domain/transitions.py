@@ -48,58 +48,66 @@ class Transition:
 
 
 def queue(
+    step: ProcessStep, *, task_id: str, args_digest: str, now_ms: int, delay_ms: int = 0, is_own_run: bool = False
+) -> Transition:
+    """A message for the step is about to be published for the first time.
+
+    `delay_ms`: how long it waits on purpose. `is_own_run`: the publisher is the running step itself, so this is a call
+    of its own, which cannot be the step's.
+    """
+    if step.task_id is None and not step.state.is_terminal:
+        attempt = max(step.attempt, 1)
+        after = replace(
+            step,
+            attempt=attempt,
+            task_id=task_id,
+            args_digest=args_digest,
+            run_id=None,
+            deadline_ms=now_ms + delay_ms + step.queue_timeout_ms,
+            deadline_kind=DeadlineKind.QUEUE,
+        )
+        return Transition(step, after, (Event(EventKind.STEP_QUEUED, step.name, attempt, now_ms, task_id),))
+    if step.task_id == task_id:  # sent once more under the id that it had: by a chain that is sent again, for instance
+        return Transition(step, step, verdict=Verdict.ACCEPTED if step.run_id is None else Verdict.DUPLICATE)
+    is_same_call = step.args_digest == args_digest and not is_own_run
+    return Transition(step, step, verdict=Verdict.DUPLICATE if is_same_call else Verdict.UNTRACKED)
+
+
+def queue_again(
     step: ProcessStep,
     *,
-    task_id: str,
-    args_digest: str,
+    attempt: int,
+    run_id: str | None,
     now_ms: int,
     delay_ms: int = 0,
-    is_own_run: bool = False,
-    attempt: int | None = None,
+    celery_retries: int = 0,
 ) -> Transition:
-    """A message for the step is about to be published.
+    """Celery sends the step's task again under its own id: the attempt goes on in another run.
 
-    `delay_ms`: how long it waits on purpose. `is_own_run`: the publisher is the running step itself. With the same task
-    id that is a Celery retry or a replacement; with another one it is a call of its own, which cannot be the step's.
-    `attempt`: the attempt that sends itself again. If it was replaced or the step is finished, its message changes
-    nothing and will be refused when it comes.
+    `run_id`: the run that sends it; None if that is the worker's main process, or a task that replaced the step's. If
+    the attempt or the run was replaced, or the step is finished, the message changes nothing and will be refused.
     """
-    if attempt is not None and step.state.is_terminal:
+    if step.state.is_terminal:
         return Transition(step, step, verdict=Verdict.FINISHED)
-    if attempt is not None and attempt < step.attempt:
+    if attempt < step.attempt or _is_held_by_another(step, run_id):
         return Transition(step, step, verdict=Verdict.STALE)
-    if step.task_id == task_id and not step.state.is_terminal:
-        if step.state is StepState.IN_PROGRESS:
-            return _queue_again(step, now_ms=now_ms, delay_ms=delay_ms)
-        return Transition(step, step)
-    if step.task_id is not None or step.state.is_terminal:
-        is_same_call = step.args_digest == args_digest and not is_own_run
-        return Transition(step, step, verdict=Verdict.DUPLICATE if is_same_call else Verdict.UNTRACKED)
-    attempt = max(step.attempt, 1)
     after = replace(
         step,
         attempt=attempt,
-        task_id=task_id,
-        args_digest=args_digest,
         run_id=None,
-        deadline_ms=now_ms + delay_ms + step.queue_timeout_ms,
-        deadline_kind=DeadlineKind.QUEUE,
-    )
-    return Transition(step, after, (Event(EventKind.STEP_QUEUED, step.name, attempt, now_ms, task_id),))
-
-
-def _queue_again(step: ProcessStep, *, now_ms: int, delay_ms: int) -> Transition:
-    """Celery sends the running task again under its own id: the attempt goes on in another run."""
-    wait_ms = step.timeout_ms or step.queue_timeout_ms
-    after = replace(
-        step,
-        run_id=None,
+        celery_retries=celery_retries,
         is_leased=False,
         is_finishing=False,
-        deadline_ms=now_ms + delay_ms + wait_ms,
+        deadline_ms=now_ms + delay_ms + (step.timeout_ms or step.queue_timeout_ms),
         deadline_kind=DeadlineKind.QUEUE,
     )
-    return Transition(step, after, (Event(EventKind.STEP_RETRYING, step.name, step.attempt, now_ms),))
+    return Transition(step, after, (Event(EventKind.STEP_RETRYING, step.name, attempt, now_ms),))
+
+
+def _is_held_by_another(step: ProcessStep, run_id: str | None) -> bool:
+    if step.run_id is None or step.run_id == run_id:
+        return False
+    return run_id is not None or step.is_finishing
 
 
 def start(
@@ -109,15 +117,18 @@ def start(
     now_ms: int,
     attempt: int | None = None,
     task_id: str | None = None,
+    celery_retries: int | None = None,
     worker: str | None = None,
     is_leased: bool = False,
 ) -> Transition:
     """A run wants to start. At most one run is accepted per attempt; asking again with its own id is accepted again.
 
-    `attempt` is the one the message carries; None when there was no message to carry it.
+    `attempt` and `celery_retries` are what the message carries; None when there was no message to carry them. Each of
+    Celery's own retries is one more run of the same attempt, and copies of the message from before it are stale.
     """
     attempt = max(step.attempt if attempt is None else attempt, 1)
-    verdict = _may_start(step, run_id=run_id, attempt=attempt)
+    celery_retries = step.celery_retries if celery_retries is None else celery_retries
+    verdict = _may_start(step, run_id=run_id, attempt=attempt, celery_retries=celery_retries)
     if verdict is not Verdict.ACCEPTED:
         return _refused(step, verdict, attempt=attempt, now_ms=now_ms)
     if step.run_id == run_id:
@@ -128,6 +139,7 @@ def start(
         state=StepState.IN_PROGRESS,
         attempt=attempt,
         run_id=run_id,
+        celery_retries=celery_retries,
         task_id=task_id or step.task_id,
         worker=worker,
         is_leased=is_leased,
@@ -140,12 +152,13 @@ def start(
     return Transition(step, after, (Event(EventKind.STEP_STARTED, step.name, attempt, now_ms, worker or ""),))
 
 
-def _may_start(step: ProcessStep, *, run_id: str, attempt: int) -> Verdict:
+def _may_start(step: ProcessStep, *, run_id: str, attempt: int, celery_retries: int) -> Verdict:
     if step.state.is_terminal:
         return Verdict.FINISHED
-    if attempt < step.attempt:
+    message, current = (attempt, celery_retries), (step.attempt, step.celery_retries)
+    if message < current:
         return Verdict.STALE
-    if attempt == step.attempt and step.run_id not in (None, run_id):
+    if message == current and step.run_id not in (None, run_id):
         return Verdict.DUPLICATE
     return Verdict.ACCEPTED
 
@@ -203,9 +216,11 @@ def fail(
     return Transition(step, after, (Event(EventKind.STEP_FAILED, step.name, after.attempt, now_ms, error),))
 
 
-def cancel(step: ProcessStep, *, now_ms: int, reason: str = "", attempt: int | None = None) -> Transition:
-    """Nobody wants the step any more. A finished step stays as it is; so does one whose `attempt` was replaced."""
-    if step.state.is_terminal or _is_replaced(step, attempt=attempt, run_id=None):
+def cancel(
+    step: ProcessStep, *, now_ms: int, reason: str = "", attempt: int | None = None, run_id: str | None = None
+) -> Transition:
+    """Nobody wants the step any more. A finished step stays as it is; so does one whose attempt or run was replaced."""
+    if step.state.is_terminal or _is_replaced(step, attempt=attempt, run_id=run_id):
         return Transition(step, step, verdict=Verdict.FINISHED)
     after = _finished(step, StepState.CANCELLED, run_id=None, now_ms=now_ms, last_error=reason or None)
     return Transition(step, after, (Event(EventKind.STEP_CANCELLED, step.name, step.attempt, now_ms, reason),))
@@ -228,18 +243,52 @@ def lose(step: ProcessStep, reason: str, *, attempt: int, now_ms: int, run_id: s
     return Transition(step, after, (Event(EventKind.RUN_LOST, step.name, attempt, now_ms, reason),))
 
 
+def throw_away(step: ProcessStep, reason: str, *, attempt: int, is_lost: bool, now_ms: int) -> Transition:
+    """A worker threw the attempt's message away unread. While a run holds the attempt, that was only a copy of it.
+
+    `is_lost`: another worker may take the message, so the step is lost; else it fails.
+    """
+    if step.run_id is not None and step.attempt == attempt:
+        return Transition(step, step, verdict=Verdict.DUPLICATE)
+    rule = lose if is_lost else fail
+    return rule(step, reason, attempt=attempt, now_ms=now_ms)
+
+
 def release(step: ProcessStep, *, attempt: int, run_id: str, resend_in_ms: int, now_ms: int) -> Transition:
     """The run gave its message back: the same attempt may start again, and is sent again if it does not."""
-    return _let_go(step, attempt=attempt, run_id=run_id, wait_ms=resend_in_ms, kind=DeadlineKind.QUEUE, now_ms=now_ms)
+    return _let_go(
+        step,
+        EventKind.STEP_RELEASED,
+        attempt=attempt,
+        run_id=run_id,
+        wait_ms=resend_in_ms,
+        kind=DeadlineKind.QUEUE,
+        now_ms=now_ms,
+    )
 
 
 def hand_over(step: ProcessStep, *, attempt: int, run_id: str, now_ms: int) -> Transition:
     """The run replaced itself by other tasks, of which the last will finish under the step's task id."""
-    return _let_go(step, attempt=attempt, run_id=run_id, wait_ms=step.timeout_ms, kind=DeadlineKind.RUN, now_ms=now_ms)
+    return _let_go(
+        step,
+        EventKind.STEP_HANDED_OVER,
+        attempt=attempt,
+        run_id=run_id,
+        wait_ms=step.timeout_ms or step.queue_timeout_ms,
+        kind=DeadlineKind.RUN,
+        now_ms=now_ms,
+    )
 
 
 def _let_go(
-    step: ProcessStep, *, attempt: int, run_id: str, wait_ms: int | None, kind: DeadlineKind, now_ms: int
+    step: ProcessStep,
+    event: EventKind,
+    *,
+    attempt: int,
+    run_id: str,
+    wait_ms: int,
+    kind: DeadlineKind,
+    now_ms: int,
 ) -> Transition:
     if step.state.is_terminal or step.attempt != attempt or step.run_id != run_id:
         return Transition(step, step, verdict=Verdict.STALE)
@@ -248,10 +297,10 @@ def _let_go(
         run_id=None,
         is_leased=False,
         is_finishing=False,
-        deadline_ms=None if wait_ms is None else now_ms + wait_ms,
-        deadline_kind=None if wait_ms is None else kind,
+        deadline_ms=now_ms + wait_ms,
+        deadline_kind=kind,
     )
-    return Transition(step, after, (Event(EventKind.STEP_HANDED_OVER, step.name, attempt, now_ms),))
+    return Transition(step, after, (Event(event, step.name, attempt, now_ms),))
 
 
 def heartbeat(step: ProcessStep, *, attempt: int, run_id: str, extend_ms: int, now_ms: int) -> Transition:
@@ -266,25 +315,27 @@ def heartbeat(step: ProcessStep, *, attempt: int, run_id: str, extend_ms: int, n
 def reopen(step: ProcessStep, *, now_ms: int, has_message: bool, by: str = "") -> Transition:
     """An operator wants a failed step tried again: a new attempt with all its retries.
 
-    Raises InvalidTransition unless the step has failed.
+    Without a message to send, somebody has to start or complete it. Raises InvalidTransition unless it has failed.
     """
     if step.state is not StepState.FAILED:
         raise errors.InvalidTransition(
             step=step.name, state=step.state, asked="retried", hint="only a failed step can be"
         )
+    deadline_ms, deadline_kind = (now_ms, DeadlineKind.HANDOFF) if has_message else step.first_deadline(now_ms)
     after = replace(
         step,
         state=StepState.PENDING,
         attempt=step.attempt + 1,
         retry_count=0,
         resend_count=0,
+        celery_retries=0,
         run_id=None,
         task_id=step.task_id if has_message else None,
         started_at_ms=None,
         finished_at_ms=None,
         last_error=None,
-        deadline_ms=now_ms if has_message else None,
-        deadline_kind=DeadlineKind.HANDOFF if has_message else None,
+        deadline_ms=deadline_ms,
+        deadline_kind=deadline_kind,
     )
     return Transition(step, after, (Event(EventKind.STEP_REOPENED, step.name, after.attempt, now_ms, by),))
 
@@ -314,6 +365,7 @@ def _late(step: ProcessStep, outcome: str, *, is_repeat: bool, run_id: str | Non
 
 
 def _is_replaced(step: ProcessStep, *, attempt: int | None, run_id: str | None) -> bool:
-    if attempt is not None and attempt < step.attempt:
-        return True
-    return run_id is not None and step.run_id is not None and run_id != step.run_id
+    """Whether another attempt or run decides by now. Who names neither is no run, and may always decide."""
+    if attempt is None and run_id is None:
+        return False
+    return (attempt is not None and attempt < step.attempt) or _is_held_by_another(step, run_id)

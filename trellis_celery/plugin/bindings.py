@@ -7,14 +7,15 @@ asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from celery import Celery
+from celery.exceptions import NotRegistered
 from celery.local import PromiseProxy, Proxy
 
 from trellis_celery import errors
-from trellis_celery.domain.definitions import Step
+from trellis_celery.domain.definitions import Step, step_of_task
 
 T = TypeVar("T")
 
@@ -64,18 +65,15 @@ class Bindings:
         for step in self._steps_of(task_name):
             if step.process_type.type_name == process_type:
                 return step
-        return None
+        return step_of_task(process_type, task_name)
 
     def knows(self, task_name: str) -> bool:
         """Whether the app has this task at all."""
         return task_name in self._tasks
 
-    def bound_tasks(self) -> Iterator[Any]:
-        """The app's tasks that do a step."""
-        _resolve_promised(self._tasks)
-        for task in list(self._tasks.values()):
-            if _steps_on(task):
-                yield task
+    def tasks(self) -> list[Any]:
+        """The app's own tasks. Any may do a step: one that is bound, or one that a bound task replaced itself by."""
+        return [task for name, task in list(self._tasks.items()) if not name.startswith("celery.")]
 
     def _steps_of(self, task_name: str) -> tuple[Step, ...]:
         found = self._found.get(task_name)
@@ -84,13 +82,16 @@ class Bindings:
             task = self._tasks.get(task_name)
             if task is None:
                 return ()  # it may be defined later
-            found = self._found[task_name] = _steps_on(task)
+            found = _steps_on(task)
+            if found:
+                self._found[task_name] = found
         return found
 
 
 def _steps_on(task: Any) -> tuple[Step, ...]:
-    on_task = getattr(task, _MARK, ())
-    return (*on_task, *(step for step in getattr(task.run, _MARK, ()) if step not in on_task))
+    """The steps on the task itself, on its own class and on its body; a subclass of a bound task is another task."""
+    found = (*vars(task).get(_MARK, ()), *vars(type(task)).get(_MARK, ()), *getattr(task.run, _MARK, ()))
+    return tuple(dict.fromkeys(found))
 
 
 def _resolve_promised(tasks: Any) -> None:
@@ -98,7 +99,10 @@ def _resolve_promised(tasks: Any) -> None:
     for promise, step in _promised:
         if _is_promise(promise) and not promise.__evaluated__():
             continue  # a task of an app that is not finalized yet
-        task = tasks.get(promise.name)
+        try:
+            task = tasks.get(promise.name)
+        except NotRegistered:
+            continue  # a shared task that the current app does not have
         if task is not None:
             _mark(task, step)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any
 
-from celery import current_task
+from celery._state import get_current_worker_task
 
 from trellis_celery.domain.process import Process
 from trellis_celery.plugin import headers
@@ -23,8 +23,8 @@ def entered_process() -> Process | None:
 
 
 def running_request() -> Any:
-    """Celery's request of the task that runs here; None outside of one."""
-    task = current_task._get_current_object()  # type: ignore[attr-defined]
+    """Celery's request of the task that runs here; None outside of one. Tasks that it calls directly are part of it."""
+    task = get_current_worker_task()
     return None if task is None else task.request
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from celery import Celery, signals
 from trellis_celery import errors
 from trellis_celery.bootstrap import open_store
 from trellis_celery.domain.definitions import ProcessType
+from trellis_celery.domain.events import ProcessStepTimedOut
 from trellis_celery.monitoring.log import LogSink
 from trellis_celery.plugin import beat
 from trellis_celery.plugin import signals as receivers
@@ -23,8 +24,8 @@ from trellis_celery.plugin.handle import ProcessHandle
 from trellis_celery.plugin.headers import Header
 from trellis_celery.plugin.publishing import track_publishing
 from trellis_celery.plugin.requeue import CeleryRequeuer
-from trellis_celery.plugin.worker import KeepAlive
-from trellis_celery.ports import ProcessStore
+from trellis_celery.plugin.worker import MISSED_CHECKS, KeepAlive
+from trellis_celery.ports import EventSink, ProcessStore
 from trellis_celery.services.processes import ProcessService
 from trellis_celery.services.recorder import Recorder
 from trellis_celery.services.timeouts import TimeoutCheckerService
@@ -32,28 +33,41 @@ from trellis_celery.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_SINKS = (LogSink(),)
-
 
 class Trellis:
     """Tracks the bound tasks of a Celery app. Make one beside the app; it is also found as `app.trellis`.
 
     Making it connects nothing and reads no settings, so it may stand before or after the configuration.
+
+    sinks
+        Are told every event after it was written, in the process that wrote it.
+    on_timed_out
+        Is called, where the check runs, for each attempt that ran out of time or was lost. Before a step is given up it
+        is called until it no longer raises.
     """
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(
+        self,
+        app: Celery,
+        *,
+        sinks: Sequence[EventSink] = (),
+        on_timed_out: Callable[[ProcessStepTimedOut], None] | None = None,
+    ) -> None:
         if receivers.trellis_of(app) is not None:
             raise errors.ConfigurationError(f"the app {app.main!r} has a Trellis already")
         self.app = app
         self.bindings = Bindings(app)
         #: What tracking could not do since this process started, by what it was about.
         self.untracked: Counter[str] = Counter()
+        self._sinks = (LogSink(), *sinks)
+        self._on_timed_out = on_timed_out
         self._opened: dict[int, ProcessStore] = {}
         app.trellis = self  # type: ignore[attr-defined]
         receivers.connect()
         track_publishing(app, self)
         app.steps["worker"].add(KeepAlive)
         signals.worker_init.connect(self._guard_tasks, weak=False)
+        signals.beat_init.connect(self._require_settings, weak=False)
         if app.finalized:  # type: ignore[attr-defined]
             self._on_finalize(app)
         else:
@@ -70,25 +84,27 @@ class Trellis:
     def store(self) -> ProcessStore:
         """This process's own connection to the store: a forked child opens another."""
         store = self._opened.get(os.getpid())
-        if store is None:
-            store = self._opened[os.getpid()] = open_store(self.settings)
+        if store is None:  # of two threads that get here at once, one store is kept
+            store = self._opened.setdefault(os.getpid(), open_store(self.settings))
         return store
 
     @property
     def recorder(self) -> Recorder:
-        return Recorder(self.store, sinks=_SINKS)
+        return Recorder(self.store, sinks=self._sinks)
 
     @property
     def processes(self) -> ProcessService:
-        return ProcessService(self.store, sinks=_SINKS)
+        return ProcessService(self.store, sinks=self._sinks)
 
     @property
     def timeouts(self) -> TimeoutCheckerService:
         return TimeoutCheckerService(
             self.store,
+            self._on_timed_out,
             requeuer=CeleryRequeuer(self.app),
-            sinks=_SINKS,
+            sinks=self._sinks,
             worker_lost_ms=self.settings.worker_lost_ms,
+            stalled_ms=(MISSED_CHECKS + 2) * self.settings.check_interval_ms,
             batch_size=self.settings.check_batch_size,
             budget_ms=self.settings.check_budget_ms,
         )
@@ -159,7 +175,14 @@ class Trellis:
         # Read afresh and not kept: an app may be finalized before all of its configuration is there.
         beat.schedule_check(sender, self, interval_ms=Settings.from_conf(sender.conf).check_interval_ms)
 
+    def _require_settings(self, **_: Any) -> None:
+        """A beat that cannot read its settings would run without the check, and Celery swallows every other error."""
+        try:
+            self.settings  # noqa: B018 - read for its errors
+        except errors.ConfigurationError as error:
+            raise SystemExit(f"trellis: {error}") from error
+
     def _guard_tasks(self, **_: Any) -> None:
         """Once when the app is finalized, and again as a worker starts, for tasks that were defined after that."""
-        for task in self.bindings.bound_tasks():
+        for task in self.bindings.tasks():
             guard(task)

@@ -1,4 +1,4 @@
-"""The guard around a bound task's body, put there as Celery's `autoretry_for` puts its loop: by wrapping `task.run`.
+"""The guard around a task's body, put there as Celery's `autoretry_for` puts its loop: by wrapping `task.run`.
 
 A signal receiver cannot refuse a run, because Celery swallows what it raises; code inside `run` can.
 """

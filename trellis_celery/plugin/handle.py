@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextvars import Token
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -25,7 +24,6 @@ class ProcessHandle:
     def __init__(self, trellis: Trellis, process: Process) -> None:
         self._trellis = trellis
         self._process = process
-        self._tokens: list[Token[tuple[Process, ...]]] = []
 
     def __repr__(self) -> str:
         return f"<{self._process.process_type} {self.id} {self.state}>"
@@ -76,10 +74,10 @@ class ProcessHandle:
 
     def __enter__(self) -> Self:
         self._trellis.require_guards()
-        self._tokens.append(context.entered.set((*context.entered.get(), self._process)))
+        context.entered.set((*context.entered.get(), self._process))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        context.entered.reset(self._tokens.pop())
+        context.entered.set(context.entered.get()[:-1])

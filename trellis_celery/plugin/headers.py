@@ -69,7 +69,7 @@ def write(header: Header, headers: MutableMapping[str, Any]) -> None:
     wire = header.to_wire()
     headers[NAME] = wire
     if isinstance(nested := headers.get("headers"), dict):
-        nested[NAME] = wire
+        headers["headers"] = {**nested, NAME: wire}  # the sender may use its dict again
 
 
 def read(headers: Mapping[str, Any] | None) -> Header | None:

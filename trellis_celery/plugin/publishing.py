@@ -14,10 +14,10 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery
-from kombu.utils.imports import symbol_by_name
 
 from trellis_celery import errors
 from trellis_celery.domain import transitions
+from trellis_celery.domain.by_hand import Rule
 from trellis_celery.domain.process import Process
 from trellis_celery.domain.step import ProcessStep
 from trellis_celery.domain.transitions import Verdict
@@ -34,17 +34,16 @@ logger = logging.getLogger(__name__)
 
 def track_publishing(app: Celery, trellis: Trellis) -> None:
     """From now on, look at every task that this app sends."""
-    base: Any = symbol_by_name(app.amqp_cls or "celery.app.amqp:AMQP")
+    base: Any = type(app.amqp)
 
     class TrackingAMQP(base):  # type: ignore[misc]
         @cached_property
         def send_task_message(self) -> Any:
             return _tracking(super().send_task_message, trellis)
 
-    app.amqp_cls = TrackingAMQP  # type: ignore[assignment]
-    if "amqp" in vars(app):  # made already
-        app.amqp.__class__ = TrackingAMQP
-        vars(app.amqp).pop("send_task_message", None)
+    # The object and not `app.amqp_cls`: an app can be pickled only if it names a class that can be found again.
+    app.amqp.__class__ = TrackingAMQP
+    vars(app.amqp).pop("send_task_message", None)
 
 
 def _tracking(send_task_message: Any, trellis: Trellis) -> Any:
@@ -107,8 +106,10 @@ class _TrackingProducer:
 
     def publish(self, body: Any, **options: Any) -> Any:
         publication = _Publication(self._task_name, body, options, self._sender, self._trellis)
-        if publication.task_id is not None:  # else it is an event, or the old message protocol
+        if publication.task_id is not None:
             publication.track()
+        elif isinstance(body, dict) and "task" in body:  # else it is an event
+            publication.refuse_old_protocol()
         return self._producer.publish(body, **options)
 
 
@@ -141,6 +142,14 @@ class _Publication:
                 raise
             self._trellis.count_untracked("publish", header, error)
 
+    def refuse_old_protocol(self) -> None:
+        """A message of Celery 3 has no headers to put ours into."""
+        error = errors.ConfigurationError("task_protocol = 1 cannot be tracked; leave the setting out")
+        if self._trellis.settings.strict:
+            raise error
+        process_id, process_type = self._sender.process_key
+        self._trellis.count_untracked("publish", Header(process_id=process_id, process_type=process_type), error)
+
     def _header(self) -> Header:
         """Where the message belongs, before the store was asked."""
         parent = self._sender.header
@@ -152,6 +161,11 @@ class _Publication:
             if parent is not None and parent.process_id == process_id:
                 return replace(parent, record=None, may_claim=False)
             is_unknown = not self._trellis.bindings.knows(self._task_name)
+            if is_unknown:
+                logger.warning(
+                    "task_unknown_to_sender",
+                    extra={"process_id": process_id, "task": self._task_name, "hint": "declare it: Step(task=…)"},
+                )
             return Header(process_id=process_id, process_type=process_type, may_claim=is_unknown)
         process = self._sender.process
         record = None if process is None else process.steps.get(step.name)
@@ -168,19 +182,11 @@ class _Publication:
 
     def _queue(self, header: Header) -> Header:
         """Record that the message is coming; return its header."""
-        serializer = self._options.get("serializer")
         own_run = self._own_run(header)
         is_resent = header is self._sender.header
         transition = self._trellis.recorder.apply(
             StepKey(header.process_id, header.step_name or ""),
-            partial(
-                transitions.queue,
-                task_id=self.task_id or "",
-                args_digest=message.args_digest(self._body, serializer),
-                delay_ms=self._delay_ms(),
-                is_own_run=own_run is not None,
-                attempt=header.attempt if is_resent else None,
-            ),
+            self._queue_again(header, own_run) if is_resent else self._queue_first(own_run),
             guess=own_run.record if own_run else None if is_resent else header.record,
             message=message.capture(self._body, self._options).dump(),
         )
@@ -196,6 +202,24 @@ class _Publication:
         if transition.verdict in (Verdict.STALE, Verdict.FINISHED):
             return header
         return headers.of_step(header.process_id, header.process_type, transition.after, task_id=self.task_id)
+
+    def _queue_first(self, own_run: Run | None) -> Rule:
+        return partial(
+            transitions.queue,
+            task_id=self.task_id or "",
+            args_digest=message.args_digest(self._body, self._options.get("serializer")),
+            delay_ms=self._delay_ms(),
+            is_own_run=own_run is not None,
+        )
+
+    def _queue_again(self, header: Header, own_run: Run | None) -> Rule:
+        return partial(
+            transitions.queue_again,
+            attempt=max(header.attempt, 1),
+            run_id=own_run.run_id if own_run else None,
+            delay_ms=self._delay_ms(),
+            celery_retries=self._headers.get("retries") or 0,
+        )
 
     def _delay_ms(self) -> int:
         """How long the message waits on purpose. The time it is due at is by this host's clock, and so is now."""

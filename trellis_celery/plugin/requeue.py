@@ -14,6 +14,15 @@ from trellis_celery import errors
 from trellis_celery.plugin import headers, message
 from trellis_celery.ports import Sending
 
+#: So many messages in a row that the broker did not take, and it is taken to be away.
+OUTAGES_IN_A_ROW = 3
+
+_SECONDS = 5.0
+_LIMITS = {
+    "redis": {"socket_timeout": _SECONDS, "socket_connect_timeout": _SECONDS},
+    "amqp": {"read_timeout": _SECONDS, "write_timeout": _SECONDS},
+}
+
 
 class _BrokerIsAway(errors.TrellisError):
     """The broker cannot be reached."""
@@ -26,25 +35,29 @@ class CeleryRequeuer:
         self._app = app
 
     def requeue(self, sendings: Sequence[Sending]) -> list[Exception | None]:
-        with self._app.connection_for_write(transport_options=self._transport_options()) as connection:
+        with self._connection() as connection:
             producer = self._app.amqp.Producer(connection, auto_declare=False)
             outcomes: list[Exception | None] = []
             for sending in sendings:
-                outcome = self._send(producer, sending)
-                outcomes.append(outcome)
-                if isinstance(outcome, _BrokerIsAway):  # the others would each wait for it as long
-                    outcomes += [outcome] * (len(sendings) - len(outcomes))
-                    break
-            return outcomes
+                outcomes.append(self._send(producer, sending))
+                last = outcomes[-OUTAGES_IN_A_ROW:]
+                if len(last) == OUTAGES_IN_A_ROW and all(isinstance(one, _BrokerIsAway) for one in last):
+                    break  # the others would each wait for it as long
+            return outcomes + outcomes[-1:] * (len(sendings) - len(outcomes))
 
-    def _transport_options(self) -> dict[str, Any]:
-        return {**self._app.conf.broker_transport_options, "confirm_publish": True}
+    def _connection(self) -> Any:
+        """A connection on which nothing waits for ever: a broker that does not answer is tried again later."""
+        driver = self._app.connection_for_write().transport.driver_type
+        options = {**_LIMITS.get(driver, {}), **self._app.conf.broker_transport_options, "confirm_publish": True}
+        return self._app.connection_for_write(transport_options=options)
 
     def _send(self, producer: Any, sending: Sending) -> Exception | None:
         try:
             self._publish(producer, sending)
         except errors.MessageUnsendable as error:
             return error
+        except QueueNotFound as error:  # before the outages: Redis counts any KeyError among them
+            return errors.MessageUnsendable(f"no such queue: {error}")
         except _outages(producer) as error:
             return _BrokerIsAway(str(error))  # the handoff runs out and it is tried again
         except _refusals(producer) as error:
@@ -77,7 +90,12 @@ class CeleryRequeuer:
 
     def _declarations(self, stored: message.Message) -> list[Any]:
         """The queue that a message for the default exchange goes straight into. Other exchanges have theirs bound."""
-        return [] if stored.exchange else [self._app.amqp.queues[stored.routing_key]]
+        if stored.exchange:
+            return []
+        try:
+            return [self._app.amqp.queues[stored.routing_key]]
+        except KeyError:
+            raise QueueNotFound(stored.routing_key) from None
 
 
 def _outages(producer: Any) -> tuple[type[Exception], ...]:
@@ -87,4 +105,4 @@ def _outages(producer: Any) -> tuple[type[Exception], ...]:
 
 def _refusals(producer: Any) -> tuple[type[Exception], ...]:
     """What is raised when the broker, or kombu before it, will not take this message however often it is sent."""
-    return (KombuError, QueueNotFound, ValueError, TypeError, LookupError, *producer.connection.channel_errors)
+    return (KombuError, ValueError, TypeError, LookupError, *producer.connection.channel_errors)

@@ -20,13 +20,18 @@ from trellis_celery.services.recorder import Recorder
 
 logger = logging.getLogger(__name__)
 
+#: Links and chain are on their way this long after the body has returned, at the most; ms.
+_MARGIN_MS = 500
+
 _ATTRIBUTE = "trellis_run"
 
 
 class Run:
     """Starts, ends and fences one run. Made when the task starts; kept on Celery's request."""
 
-    def __init__(self, recorder: Recorder, header: Header, *, lease_ms: int, worker: str | None) -> None:
+    def __init__(
+        self, recorder: Recorder, header: Header, *, celery_retries: int, lease_ms: int, worker: str | None
+    ) -> None:
         self.header = header
         self.key = StepKey(header.process_id, header.step_name or "")
         self.run_id = uuid4().hex[:12]
@@ -35,6 +40,7 @@ class Run:
         self.attempt = max(header.attempt, 1)
         self.is_settled = False
         self._recorder = recorder
+        self._celery_retries = celery_retries
         self._lease_ms = lease_ms
         self._worker = worker
         self._step: ProcessStep | None = header.record
@@ -57,6 +63,7 @@ class Run:
                     run_id=self.run_id,
                     attempt=self.header.attempt or None,
                     task_id=self.header.task_id,
+                    celery_retries=self._celery_retries,
                     worker=self._worker,
                     is_leased=self._lease_ms > 0,
                 )
@@ -90,9 +97,9 @@ class Run:
         step = self._step
         if step is None or step.started_at_ms is None or step.attempt > 1:
             return True
-        now_ms = self._recorder.store.now_ms()
-        lease_is_old = step.is_leased and now_ms >= step.started_at_ms + self._lease_ms
-        return lease_is_old or (step.deadline_ms is not None and now_ms >= step.deadline_ms)
+        soon_ms = self._recorder.store.now_ms() + _MARGIN_MS
+        lease_is_old = step.is_leased and soon_ms >= step.started_at_ms + self._lease_ms
+        return lease_is_old or (step.deadline_ms is not None and soon_ms >= step.deadline_ms)
 
     def _skip(self, what: str) -> None:
         self.is_settled = True
@@ -117,7 +124,7 @@ class Run:
         self._settle(partial(transitions.fail, error=error, attempt=self.attempt, run_id=self.run_id))
 
     def cancel(self, reason: str) -> None:
-        self._settle(partial(transitions.cancel, reason=reason, attempt=self.attempt))
+        self._settle(partial(transitions.cancel, reason=reason, attempt=self.attempt, run_id=self.run_id))
 
     def lose(self, reason: str) -> None:
         self._settle(partial(transitions.lose, reason=reason, attempt=self.attempt, run_id=self.run_id))

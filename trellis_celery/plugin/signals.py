@@ -77,9 +77,21 @@ def _tracking(receiver: Callable[..., None]) -> Callable[..., None]:
 def on_received(sender: Any, request: Any, **_: Any) -> None:
     """In the worker's main process: a message has come."""
     if headers.NAME in request.request_dict or "headers" in request.request_dict:
+        _resolve_claim(sender, request)
         earlier = _received.get(request.id)
         request.trellis_earlier = None if earlier is None else weakref.ref(earlier)
         _received[request.id] = request
+
+
+def _resolve_claim(consumer: Any, request: Any) -> None:
+    """Write into the message which step it does, where its sender could not: its lease is renewed like any other."""
+    header = headers.read(request.request_dict)
+    trellis = trellis_of(consumer.app)
+    if trellis is None or header is None or not header.may_claim:
+        return
+    claimed = _claim(trellis, request.type, request.id, header)
+    if claimed is not None:
+        headers.write(claimed, request.request_dict)
 
 
 @_tracking
@@ -90,30 +102,36 @@ def on_prerun(sender: Any, **_: Any) -> None:
         return
     request = sender.request
     header = context.header_of_request(request)
-    # The worker's main process finds the runs whose leases it renews by their messages' headers.
-    lease_ms = trellis.settings.worker_lost_ms if header is not None and not request.is_eager else 0
+    if request.is_eager and (header is None or not header.is_for(request.id)):
+        header = _header_of_eager(trellis, sender)
     if header is None or not header.is_for(request.id):
-        header, lease_ms = _claim(trellis, sender, header), 0
-    if header is not None:
-        run = Run(trellis.recorder, header, lease_ms=lease_ms, worker=request.hostname)
-        attach(request, run)
-        run.start()
+        return
+    run = Run(
+        trellis.recorder,
+        header,
+        celery_retries=request.retries or 0,
+        lease_ms=0 if request.is_eager else trellis.settings.worker_lost_ms,  # nobody renews for an eager run
+        worker=request.hostname,
+    )
+    attach(request, run)
+    run.start()
 
 
-def _claim(trellis: Trellis, task: Any, header: Header | None) -> Header | None:
-    """The header of the step that a task does although its message does not say so; None if it does none."""
-    request = task.request
-    process = context.entered_process() if request.is_eager else None
-    if process is not None:
-        header = Header(process_id=process.id, process_type=process.process_type, may_claim=True)
-    if header is None or not header.may_claim:
+def _header_of_eager(trellis: Trellis, task: Any) -> Header | None:
+    """A task that runs where it is sent has no message: it belongs to the process around it."""
+    process = context.entered_process()
+    if process is None:
         return None
-    step = trellis.bindings.step_of(task.name, header.process_type)
+    header = Header(process_id=process.id, process_type=process.process_type)
+    return _claim(trellis, task.name, task.request.id, header)
+
+
+def _claim(trellis: Trellis, task_name: str, task_id: str, header: Header) -> Header | None:
+    """The header of the step that a task does although its message does not say so; None if it does none."""
+    step = trellis.bindings.step_of(task_name, header.process_type)
     if step is None:
         return None
-    return Header(
-        process_id=header.process_id, process_type=header.process_type, step_name=step.name, task_id=request.id
-    )
+    return Header(process_id=header.process_id, process_type=header.process_type, step_name=step.name, task_id=task_id)
 
 
 @_tracking
@@ -129,9 +147,10 @@ def on_failure(sender: Any, task_id: str, exception: Any, **_: Any) -> None:
     """The body raised, or the worker's main process found the child gone or over its time limit."""
     is_lost = isinstance(exception, WorkerLostError | TimeLimitExceeded)
     error = _describe(exception)
-    run = _live_run(sender.request)
+    run = run_of(sender.request)
     if run is not None and not is_lost:
-        run.fail(error)
+        if run.is_accepted:  # what a refused run comes to is nobody's business
+            run.fail(error)
         return
     rule: _AttemptRule = partial(transitions.lose, reason=error) if is_lost else partial(transitions.fail, error=error)
     _apply(sender.app, _header_of(sender.request, task_id), rule)
@@ -150,7 +169,7 @@ def on_revoked(sender: Any, request: Any, terminated: bool, signum: Any, expired
     """The task was revoked, or its `expires` passed before it started."""
     header = _header_of(request, request.id)
     if expired:
-        _apply(sender.app, header, partial(transitions.fail, error="expired before it started"))
+        _apply(sender.app, header, partial(transitions.throw_away, reason="expired before it started", is_lost=False))
     else:
         _apply(sender.app, header, _cancel_revoked)
 
@@ -165,7 +184,8 @@ def on_unknown(sender: Any, message: Any, id: str, name: str, **_: Any) -> None:
     """The worker has no such task and has thrown the message away; another worker may have it."""
     header = headers.read(message.headers)
     if header is not None and header.is_for(id):
-        _apply(sender.app, header, partial(transitions.lose, reason=f"a worker does not know the task {name}"))
+        reason = f"a worker does not know the task {name}"
+        _apply(sender.app, header, partial(transitions.throw_away, reason=reason, is_lost=True))
 
 
 @_tracking

@@ -1,7 +1,8 @@
-"""The thread that each worker's main process runs for trellis.
+"""The two threads that each worker's main process runs for trellis.
 
-It renews the leases of the steps that this worker's pool runs, and it runs the check itself when nobody has run it for
-three intervals. So neither a dead beat, nor a full queue, nor a pool whose every slot hangs can stop it.
+One renews the leases of the steps that this worker's pool runs. The other runs the check when nobody has run it for
+three intervals, so neither a dead beat, nor a full queue, nor a pool whose every slot hangs can stop it. They are two,
+because a check may have to wait for the broker, and leases must not.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celery import bootsteps, signals
+from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.worker import state
 
 from trellis_celery.plugin import headers
@@ -28,26 +32,25 @@ MISSED_CHECKS = 3
 
 
 class KeepAlive(bootsteps.StartStopStep):
-    """A worker bootstep with its own daemon thread."""
+    """A worker bootstep with its own daemon threads."""
 
     requires = ("celery.worker.components:Pool",)
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
         self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
 
     def include_if(self, worker: Any) -> bool:
         return trellis_of(worker.app) is not None
 
     def start(self, worker: Any) -> None:
         """Raises ConfigurationError: a worker that cannot track should not start as if it could."""
-        trellis = worker.app.trellis
+        trellis: Trellis = worker.app.trellis
         trellis.store  # noqa: B018 - opened for its errors
         # The pool stops after this step, and its tasks may take their time to end: renew until all has stopped.
         signals.worker_shutdown.connect(self._end)
-        self._thread = threading.Thread(target=self._run, args=(worker, trellis), name="trellis", daemon=True)
-        self._thread.start()
+        self._repeat("trellis-leases", trellis.settings.renew_interval_ms, partial(_renew_leases, worker, trellis))
+        self._repeat("trellis-check", trellis.settings.check_interval_ms, partial(_check_if_overdue, worker, trellis))
 
     def stop(self, worker: Any) -> None:
         """Nothing: see `start`."""
@@ -58,47 +61,55 @@ class KeepAlive(bootsteps.StartStopStep):
     def _end(self, **_: Any) -> None:
         self._stopped.set()
 
-    def _run(self, worker: Any, trellis: Trellis) -> None:
-        interval_s = trellis.settings.renew_interval_ms / 1000
+    def _repeat(self, name: str, interval_ms: int, action: Callable[[], object]) -> None:
+        threading.Thread(target=self._run, args=(name, interval_ms, action), name=name, daemon=True).start()
+
+    def _run(self, name: str, interval_ms: int, action: Callable[[], object]) -> None:
         is_failing = False
-        while not self._stopped.wait(interval_s):
+        while not self._stopped.wait(interval_ms / 1000):
             try:
-                self._tick(worker, trellis)
+                action()
                 is_failing = False
             except Exception:  # the thread must outlive anything; said once until it works again
                 if not is_failing:
-                    logger.exception("keep_alive_failed")
+                    logger.exception("keep_alive_failed", extra={"thread": name})
                 is_failing = True
 
-    def _tick(self, worker: Any, trellis: Trellis) -> None:
-        settings, store = trellis.settings, trellis.store
-        now_ms = store.now_ms()
-        last = store.renew(_running_leases(), until_ms=now_ms + settings.worker_lost_ms)
-        if store.now_ms() - last.at_ms > MISSED_CHECKS * settings.check_interval_ms:
-            trellis.timeouts.check_for_timed_out_steps(by=f"worker {worker.hostname}")
+
+def _renew_leases(worker: Any, trellis: Trellis) -> None:
+    trellis.store.renew(_running_leases(worker), until_ms=trellis.store.now_ms() + trellis.settings.worker_lost_ms)
 
 
-def _running_leases() -> list[LeaseKey]:
+def _check_if_overdue(worker: Any, trellis: Trellis) -> None:
+    age_ms = trellis.store.now_ms() - trellis.store.last_check().at_ms
+    if age_ms > MISSED_CHECKS * trellis.settings.check_interval_ms:
+        trellis.timeouts.check_for_timed_out_steps(by=f"worker {worker.hostname}")
+
+
+def _running_leases(worker: Any) -> list[LeaseKey]:
     """The attempts that this worker's pool runs right now."""
     leases = []
     for request in _active_requests():
         header = headers.read(request.request_dict)
         if header is None or header.step_name is None or not header.is_for(request.id):
             continue
-        if _is_alive(request.worker_pid):
+        if not _is_gone(worker.pool, request.worker_pid):
             leases.append(LeaseKey(header.process_id, header.step_name, max(header.attempt, 1)))
     return leases
 
 
-def _is_alive(pid: int | None) -> bool:
-    """Whether the pool process is there. Celery goes on counting its task as active for up to `worker_lost_wait`."""
-    if pid is None:  # accepted this very moment
-        return True
+def _is_gone(pool: Any, pid: int | None) -> bool:
+    """Whether a prefork pool's child has ended. Celery counts its task as active for up to `worker_lost_wait` more.
+
+    In the other pools a task runs in this very process, and what stands in for the process id is none.
+    """
+    if pid is None or not isinstance(pool, PreforkPool):
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
-        return False
-    return True
+        return True
+    return False
 
 
 def _active_requests() -> list[Any]:

@@ -88,7 +88,10 @@ class ProcessService:
             tenant_id=tenant_id, process_type=process_type, aggregate_type=aggregate_type, aggregate_id=aggregate_id
         )
         process_id = self.store.find(key)
-        return None if process_id is None else self.store.load(process_id)
+        try:
+            return None if process_id is None else self.store.load(process_id)
+        except errors.ProcessNotFound:  # deleted meanwhile
+            return None
 
     def list_processes(self, *, state: ProcessState | None = None, limit: int = 50) -> list[Process]:
         """The newest processes, newest first."""
@@ -112,10 +115,14 @@ class ProcessService:
         self._apply(process, step_name, partial(by_hand.fail, error=error))
 
     def retry_step(self, process: Process | str, step_name: str, *, by: str = "") -> None:
-        """Try a failed step again, as a new attempt with all its retries; the next check sends its task.
+        """Try a failed step again, as a new attempt with all its retries.
 
-        Raises InvalidTransition unless it has failed.
+        The next check sends its task; a step that no task does has to be started or completed as before. Raises
+        InvalidTransition unless it has failed, ProcessExists if another process is live for the business key by now.
         """
+        holder = self.store.find(self.get_process(_id(process)).key)
+        if holder not in (None, _id(process)):
+            raise errors.ProcessExists(process_id=str(holder))
         (message,) = self.store.load_messages([StepKey(_id(process), step_name)])
         self._apply(process, step_name, partial(transitions.reopen, has_message=message is not None, by=by))
 

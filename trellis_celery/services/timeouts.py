@@ -89,7 +89,10 @@ class TimeoutCheckerService:
     goes out again; without one, the next attempt's time runs as soon as `publish_event` has returned.
 
     worker_lost_ms
-        The length of worker leases: so long workers are given to renew them after nothing was checked for as long.
+        The length of worker leases: so long workers are given to renew them after everything stood still.
+    stalled_ms
+        When the last check is older than this, everything stood still. It must be longer than checks are apart, or no
+        lease ever counts; at least `worker_lost_ms`.
     batch_size
         The number of due steps read and written at a time.
     budget_ms
@@ -104,6 +107,7 @@ class TimeoutCheckerService:
         requeuer: Requeuer | None = None,
         sinks: Sequence[EventSink] = (),
         worker_lost_ms: int = 5_000,
+        stalled_ms: int | None = None,
         batch_size: int = 500,
         budget_ms: int = 5_000,
         random_number: Callable[[], float] = random.random,
@@ -115,6 +119,7 @@ class TimeoutCheckerService:
         self._requeuer = requeuer
         self._recorder = Recorder(store, sinks=sinks)
         self._worker_lost_ms = worker_lost_ms
+        self._stalled_ms = max(worker_lost_ms, stalled_ms or 0)
         self._batch_size = batch_size
         self._budget_ms = budget_ms
         self._random_number = random_number
@@ -137,7 +142,7 @@ class TimeoutCheckerService:
     def _note_check(self, now_ms: int, by: str) -> LastCheck:
         last = self._store.last_check()
         # Nobody checked for so long that the store or everything else may have stood still, and with it the renewals.
-        has_stalled = now_ms - last.at_ms > self._worker_lost_ms
+        has_stalled = now_ms - last.at_ms > self._stalled_ms
         leases_from_ms = now_ms + self._worker_lost_ms if has_stalled else last.leases_count_from_ms
         check = LastCheck(now_ms, by, leases_from_ms)
         self._store.note_check(check)

@@ -42,6 +42,7 @@ class _StoredStep(msgspec.Struct, array_like=True, frozen=True):
     finished_at_ms: int | None
     worker: str | None
     last_error: str | None
+    celery_retries: int = 0
 
 
 class _StoredEvent(msgspec.Struct, array_like=True, frozen=True):
@@ -53,6 +54,7 @@ class _StoredEvent(msgspec.Struct, array_like=True, frozen=True):
 
 
 _FIELDS = _StoredStep.__struct_fields__[1:]
+_LAST_ERROR = _FIELDS.index("last_error")
 _encode = msgspec.json.Encoder().encode
 _decode_step = msgspec.json.Decoder(_StoredStep).decode
 _decode_event = msgspec.json.Decoder(_StoredEvent).decode
@@ -64,7 +66,7 @@ MAX_TEXT = 2_000
 def dump_step(step: ProcessStep) -> bytes:
     """The record without its name and version, which stand beside it."""
     values = [getattr(step, field) for field in _FIELDS]
-    values[-1] = _shorten(step.last_error)
+    values[_LAST_ERROR] = _shorten(step.last_error)
     return _encode(_StoredStep(FORMAT, *values))
 
 

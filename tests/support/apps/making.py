@@ -14,9 +14,16 @@ from trellis_celery import Trellis
 WORKER_LOST_MS = 1_500
 
 
+class OwnTasks(Celery):
+    """An app whose tasks are no other app's: a test may make the same module twice."""
+
+    def task(self, *args: Any, **options: Any) -> Any:
+        return super().task(*args, **{"shared": False, **options})
+
+
 def make_app(name: str, **settings: Any) -> tuple[Celery, Trellis, Diary]:
     redis_url = os.environ[REDIS_URL]
-    app = Celery(name, broker=os.environ[BROKER_URL], backend=f"{redis_url}/{RESULTS_DB}", set_as_current=False)
+    app = OwnTasks(name, broker=os.environ[BROKER_URL], backend=f"{redis_url}/{RESULTS_DB}", set_as_current=False)
     app.conf.update(
         broker_connection_retry_on_startup=True,
         worker_prefetch_multiplier=1,

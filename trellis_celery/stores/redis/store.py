@@ -231,12 +231,19 @@ class RedisStore:
         )
         found = [
             self._read_index(index, read, entries)
-            for (index, read), entries in zip(deadlines + leases, _all_good(replies), strict=True)
+            for (index, read), entries in zip(deadlines + leases, replies, strict=True)
         ]
         kinds = found[: len(deadlines)], found[len(deadlines) :]
         return [due for kind in kinds for due in sorted(chain.from_iterable(kind), key=_since)[:limit]]
 
-    def _read_index(self, index: str, read: ReadMember, entries: Iterable[tuple[bytes, float]]) -> list[Due]:
+    def _read_index(
+        self, index: str, read: ReadMember, entries: Iterable[tuple[bytes, float]] | Exception
+    ) -> list[Due]:
+        if isinstance(entries, errors.StoreUnavailable):
+            raise entries
+        if isinstance(entries, Exception):  # something else has this name: it must not stop the other shards
+            logger.error("index_unusable", extra={"index": index, "error": str(entries)})
+            return []
         due = []
         for member, score in entries:
             try:
