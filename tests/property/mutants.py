@@ -61,23 +61,18 @@ MUTANTS = [
         "if step.state.is_terminal:\n        return Verdict.FINISHED",
         "if False:\n        return Verdict.FINISHED",
     ),
-    Mutant(
-        "a replaced attempt starts",
-        TRANSITIONS,
-        "if attempt < step.attempt:\n        return Verdict.STALE",
-        "if False:\n        return Verdict.STALE",
-    ),
+    Mutant("a replaced attempt starts", TRANSITIONS, "if message < current:", "if False:"),
     Mutant(
         "a held attempt starts again",
         TRANSITIONS,
-        "if attempt == step.attempt and step.run_id not in (None, run_id):",
+        "if message == current and step.run_id not in (None, run_id):",
         "if False:",
     ),
     Mutant(
         "a replaced run frees the newer attempt",
         TRANSITIONS,
-        "and attempt < step.attempt:\n        return Transition(step, step, verdict=Verdict.STALE)",
-        "and False:\n        return Transition(step, step, verdict=Verdict.STALE)",
+        "if attempt < step.attempt or _is_held_by_another(step, run_id):",
+        "if False:",
     ),
     Mutant(
         "a finished step is completed",

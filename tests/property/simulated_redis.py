@@ -8,17 +8,25 @@ from uuid import uuid4
 import redis
 
 from trellis_celery.stores.redis import RedisStore
+from trellis_celery.stores.redis.server_clock import ServerClock
 from trellis_celery.stores.redis.store import _script
 from trellis_celery.testing import ManualClock
 
 _TIME = "redis.call('TIME')"
 
 
-class _SimulatedServerClock:
+class _SimulatedServerClock(ServerClock):
+    """Always right, so the server is never asked."""
+
     is_set = True
+    age_s = 0.0
 
     def __init__(self, clock: ManualClock) -> None:
-        self.now_ms = clock.now_ms
+        super().__init__()
+        self._manual = clock
+
+    def now_ms(self) -> int:
+        return self._manual.now_ms()
 
     def set(self, server_now_ms: int) -> None:
         assert server_now_ms == self.now_ms()

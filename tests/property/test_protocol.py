@@ -81,7 +81,7 @@ OUTCOMES: list[Callable[[Run], None]] = [
 #: What a worker's main process tells of an attempt that its child ran.
 TOLD_BY_THE_WORKER = [
     partial(transitions.lose, reason="WorkerLostError"),
-    partial(transitions.fail, error="expired"),
+    partial(transitions.fail, error="the child raised"),
     lambda step, *, attempt, now_ms: transitions.cancel(step, now_ms=now_ms),
 ]
 BY_HAND = ["start", "complete", "fail", "cancel", "retry"]
@@ -91,10 +91,10 @@ WAITS_MS = [1, 500, 999, 1_000, 2_000, WORKER_LOST_MS, 11_000, 100_000]
 #: half of the rules in each story, and without deliveries or checks there is not much of a story.
 EVENTS = Counter(
     deliver=6, check=5, wait=4, complete=3, end=3, claim_finish=2, retry=2, send=2, renew=2, heartbeat=1,
-    worker_tells=1, lose_message=1, by_hand=1, reopen=2, start_again=1,
+    worker_tells=1, throw_away=1, lose_message=1, by_hand=1, reopen=2, start_again=1,
 )  # fmt: skip
 
-NEEDS_A_MESSAGE = ("deliver", "lose_message")
+NEEDS_A_MESSAGE = ("deliver", "lose_message", "throw_away")
 NEEDS_A_RUN = ("claim_finish", "complete", "end", "retry", "worker_tells", "heartbeat")
 
 examples = 0
@@ -172,6 +172,10 @@ class Protocol(RuleBasedStateMachine):
         with self.world.faults(plan):
             self.world.lose(which % len(self.world.running), rule=rule)
 
+    def throw_away(self, which: int, how: int, plan: Plan) -> None:
+        with self.world.faults(plan):
+            self.world.throw_away(which % len(self.world.queue), is_lost=bool(how % 2))
+
     def heartbeat(self, which: int, _how: int, plan: Plan) -> None:
         run = self.world.running[which % len(self.world.running)]
         with self.world.faults(plan):
@@ -211,7 +215,8 @@ class Protocol(RuleBasedStateMachine):
         if not hasattr(self, "world"):
             return
         pictures = [
-            promises.Picture(self.store.load(known.id), self.store.history(known.id)) for known in self.world.processes
+            promises.Picture(self.store.load(known.id), self.store.history(known.id), self.world.untracked)
+            for known in self.world.processes
         ]
         for picture in pictures:
             process = picture.process

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from typing import Any
@@ -14,6 +14,7 @@ from celery.exceptions import Ignore
 from tests.property.faults import Fault, Faults, FaultyStore
 from trellis_celery import errors
 from trellis_celery.domain import transitions
+from trellis_celery.domain.by_hand import Rule
 from trellis_celery.domain.events import ProcessStepTimedOut
 from trellis_celery.domain.process import Process
 from trellis_celery.domain.step import ProcessStep
@@ -37,6 +38,11 @@ class Message:
 
     task_id: str
     header: Header
+    #: How often Celery itself has retried the task.
+    retries: int = 0
+
+    def stored(self) -> bytes:
+        return f"{self.task_id} {self.retries}".encode()
 
 
 class World:
@@ -63,8 +69,9 @@ class World:
         #: The broker. Any message may come next, twice or never.
         self.queue: list[Message] = []
         self.running: list[Run] = []
-        #: Attempts of which a run went on without an answer: others may have been accepted beside it.
-        self._untracked: set[LeaseKey] = set()
+        self._message_of: dict[str, Message] = {}
+        #: Attempts that went on, or out again, without an answer: the log does not have all of their runs.
+        self.untracked: set[LeaseKey] = set()
         self.told: list[ProcessStepTimedOut] = []
         self.with_handler = True
         self._numbers = count(1)
@@ -103,7 +110,7 @@ class World:
     def send(self, process: Process, step: ProcessStep, *, digest: str, is_strict: bool) -> None:
         """Send the step's task, from what is known of the step."""
         task_id = f"task-{next(self._numbers)}"
-        fallback = Header(
+        header = Header(
             process_id=process.id,
             process_type="Type",
             step_name=step.name,
@@ -111,58 +118,58 @@ class World:
             attempt=max(step.attempt, 1),
             record=step,
         )
-        self._publish(fallback, task_id, step, digest=digest, is_strict=is_strict)
+        rule = partial(transitions.queue, task_id=task_id, args_digest=digest, is_own_run=False)
+        self._publish(Message(task_id, header), rule, guess=step, is_strict=is_strict)
 
     def _publish(
         self,
-        fallback: Header,
-        task_id: str,
-        guess: ProcessStep | None,
+        message: Message,
+        rule: Rule,
         *,
-        digest: str = "",
-        delay_ms: int = 0,
+        guess: ProcessStep | None,
         run: Run | None = None,
         is_strict: bool = False,
     ) -> None:
         """What `plugin.publishing` does with a message."""
-        key = StepKey(fallback.process_id, fallback.step_name or "")
-        rule = partial(
-            transitions.queue,
-            task_id=task_id,
-            args_digest=digest,
-            delay_ms=delay_ms,
-            is_own_run=run is not None,
-            attempt=None if run is None else fallback.attempt,
-        )
+        key = StepKey(message.header.process_id, message.header.step_name or "")
         try:
-            transition = self._recorder.apply(key, rule, guess=guess, message=task_id.encode())
+            transition = self._recorder.apply(key, rule, guess=guess, message=message.stored())
         except errors.StoreUnavailable:
             if is_strict:
                 raise
-            self.queue.append(Message(task_id, fallback))  # tracking stops no task
+            self.queue.append(message)  # tracking stops no task
+            if run is not None:
+                self.untracked.add(_attempt_of(run))
             return
         if run is not None:
             run.saw(transition.after)
         if transition.verdict in (Verdict.STALE, Verdict.FINISHED):
-            self.queue.append(Message(task_id, fallback))
+            self.queue.append(message)
         elif transition.verdict is not Verdict.UNTRACKED:
-            header = headers.of_step(key.process_id, "Type", transition.after, task_id=task_id)
-            self.queue.append(Message(task_id, header))
+            header = headers.of_step(key.process_id, "Type", transition.after, task_id=message.task_id)
+            self.queue.append(replace(message, header=header))
 
     # Workers
 
     def deliver(self, index: int, *, keep: bool = False, with_lease: bool = True) -> None:
         """A worker takes a message. `keep`: it will be delivered again."""
         message = self.queue[index] if keep else self.queue.pop(index)
-        run = Run(self._recorder, message.header, lease_ms=WORKER_LOST_MS if with_lease else 0, worker="worker")
+        run = Run(
+            self._recorder,
+            message.header,
+            celery_retries=message.retries,
+            lease_ms=WORKER_LOST_MS if with_lease else 0,
+            worker="worker",
+        )
+        self._message_of[run.run_id] = message
         try:
             run.start()
         except errors.StoreUnavailable:
             self.running.append(run)  # tracking stops no task
-            self._untracked.add(_attempt_of(run))
+            self.untracked.add(_attempt_of(run))
             raise
         if run.is_accepted:
-            attempts = {_attempt_of(other) for other in self.running} - self._untracked
+            attempts = {_attempt_of(other) for other in self.running} - self.untracked
             assert _attempt_of(run) not in attempts, "two runs of one attempt run at once"
             self.running.append(run)
 
@@ -183,8 +190,22 @@ class World:
     def retry(self, index: int, *, delay_ms: int) -> None:
         """The body calls `self.retry`, or replaces itself: the task is sent again under its id."""
         run = self.running.pop(index)
-        task_id = run.header.task_id or ""
-        self._publish(run.header, task_id, run.record or run.header.record, delay_ms=delay_ms, run=run)
+        message = self._message_of[run.run_id]
+        again = replace(message, header=run.header, retries=message.retries + 1)
+        rule = partial(
+            transitions.queue_again,
+            attempt=max(run.header.attempt, 1),
+            run_id=run.run_id,
+            delay_ms=delay_ms,
+            celery_retries=again.retries,
+        )
+        self._publish(again, rule, guess=run.record, run=run)
+
+    def throw_away(self, index: int, *, is_lost: bool) -> None:
+        """A worker cannot do anything with a message."""
+        header = self.queue.pop(index).header
+        rule = partial(transitions.throw_away, reason="thrown away", attempt=max(header.attempt, 1), is_lost=is_lost)
+        self._recorder.apply(StepKey(header.process_id, header.step_name or ""), rule)
 
     def lose(self, index: int, *, rule: Callable[..., transitions.Transition]) -> None:
         """The worker's main process tells what became of the attempt its child ran."""
@@ -206,9 +227,9 @@ class World:
 
     def _send_all(self, sendings: list[Sending]) -> list[Exception | None]:
         for sending in sendings:
-            task_id = (sending.message or b"").decode()
+            task_id, retries = (sending.message or b"").decode().split()
             header = headers.of_step(sending.process_id, "Type", sending.step, task_id=task_id)
-            self.queue.append(Message(task_id, header))
+            self.queue.append(Message(task_id, header, int(retries)))
         return [None] * len(sendings)
 
     def _hear(self, event: ProcessStepTimedOut) -> None:
@@ -226,7 +247,7 @@ class World:
             "retry": lambda: self._service.retry_step(process.id, step_name),
             "cancel": lambda: self._service.cancel(process.id),
         }[action]
-        with suppress(errors.InvalidTransition):
+        with suppress(errors.InvalidTransition, errors.ProcessExists):
             act()
 
     # The end

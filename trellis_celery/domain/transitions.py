@@ -68,7 +68,8 @@ def queue(
         )
         return Transition(step, after, (Event(EventKind.STEP_QUEUED, step.name, attempt, now_ms, task_id),))
     if step.task_id == task_id:  # sent once more under the id that it had: by a chain that is sent again, for instance
-        return Transition(step, step, verdict=Verdict.ACCEPTED if step.run_id is None else Verdict.DUPLICATE)
+        may_start = step.run_id is None and not step.state.is_terminal
+        return Transition(step, step, verdict=Verdict.ACCEPTED if may_start else Verdict.DUPLICATE)
     is_same_call = step.args_digest == args_digest and not is_own_run
     return Transition(step, step, verdict=Verdict.DUPLICATE if is_same_call else Verdict.UNTRACKED)
 

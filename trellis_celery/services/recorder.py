@@ -38,7 +38,8 @@ class Recorder:
         """Change one step by a rule; return what was written, `after` with its version.
 
         `guess`: what the record probably is, which saves reading it. A wrong guess costs one more round trip and
-        nothing else, but a rule that changes nothing is taken at its word on the guess. Raises StepNotFound, StoreError, and what the rule raises.
+        nothing else; only a rule that changes nothing is taken at its word on the guess. Raises StepNotFound,
+        StoreError, and what the rule raises.
         """
         step = self._load(key) if guess is None else guess
         for _ in range(MAX_TRIES):

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -52,19 +53,58 @@ class TestQueue:
 
         assert (transition.is_change, transition.verdict) == (False, Verdict.UNTRACKED)
 
-    def test_a_retry_by_celery_stays_within_the_attempt_and_frees_it_for_another_run(self) -> None:
-        transition = transitions.queue(RUNNING, task_id="task", args_digest="args", is_own_run=True, now_ms=21_000)
+    def test_the_same_id_sent_again_does_not_free_the_attempt_that_runs(self) -> None:
+        transition = transitions.queue(RUNNING, task_id="task", args_digest="args", now_ms=21_000)
 
-        after = transition.after
-        assert (after.attempt, after.run_id, after.is_leased) == (1, None, False)
-        assert (after.deadline_ms, after.deadline_kind) == (22_000, DeadlineKind.QUEUE)
-        assert kinds(transition) == [EventKind.STEP_RETRYING]
+        assert (transition.is_change, transition.verdict) == (False, Verdict.DUPLICATE)
 
     @pytest.mark.parametrize("finished", TERMINAL, ids=lambda step: step.state)
     def test_a_finished_step_is_not_queued_again(self, finished: ProcessStep) -> None:
         transition = transitions.queue(finished, task_id="task", args_digest="args", now_ms=30_000)
 
         assert (transition.is_change, transition.verdict) == (False, Verdict.DUPLICATE)
+
+
+class TestQueueAgain:
+    def test_a_retry_by_celery_stays_within_the_attempt_and_frees_it_for_another_run(self) -> None:
+        transition = transitions.queue_again(RUNNING, attempt=1, run_id="run", celery_retries=1, now_ms=21_000)
+
+        after = transition.after
+        assert (after.attempt, after.run_id, after.is_leased, after.celery_retries) == (1, None, False, 1)
+        assert (after.deadline_ms, after.deadline_kind) == (22_000, DeadlineKind.QUEUE)
+        assert kinds(transition) == [EventKind.STEP_RETRYING]
+
+    def test_a_retry_with_a_countdown_waits_for_it_first(self) -> None:
+        after = transitions.queue_again(RUNNING, attempt=1, run_id="run", delay_ms=30_000, now_ms=21_000).after
+
+        assert after.deadline_ms == 52_000
+
+    def test_the_main_process_may_send_the_task_of_a_child_that_died(self) -> None:
+        assert transitions.queue_again(RUNNING, attempt=1, run_id=None, now_ms=21_000).after.run_id is None
+
+    @pytest.mark.parametrize("sender", [{"attempt": 1, "run_id": "run"}, {"attempt": 2, "run_id": "run"}])
+    def test_a_run_that_was_replaced_cannot_send_the_step_again(self, sender: dict[str, Any]) -> None:
+        transition = transitions.queue_again(SECOND, **sender, now_ms=31_000)
+
+        assert (transition.is_change, transition.verdict) == (False, Verdict.STALE)
+
+    def test_nobody_takes_the_finish_from_the_run_that_has_claimed_it(self) -> None:
+        finishing = transitions.claim_finish(SECOND, attempt=1, run_id="first", now_ms=31_000).after
+
+        taken = [
+            transitions.queue_again(finishing, attempt=2, run_id=SECOND.run_id, now_ms=31_100),
+            transitions.queue_again(finishing, attempt=2, run_id=None, now_ms=31_100),
+            transitions.lose(finishing, "child gone", attempt=2, now_ms=31_100),
+            transitions.cancel(finishing, attempt=2, run_id=SECOND.run_id, now_ms=31_100),
+        ]
+
+        assert [transition.is_change for transition in taken] == [False] * 4
+
+    @pytest.mark.parametrize("finished", TERMINAL, ids=lambda step: step.state)
+    def test_a_finished_step_is_not_sent_again(self, finished: ProcessStep) -> None:
+        transition = transitions.queue_again(finished, attempt=1, run_id=None, now_ms=31_000)
+
+        assert (transition.is_change, transition.verdict) == (False, Verdict.FINISHED)
 
 
 class TestStart:
@@ -106,6 +146,21 @@ class TestStart:
         after = transitions.start(RUNNING, run_id="other", attempt=2, now_ms=30_000).after
 
         assert (after.attempt, after.run_id, after.started_at_ms) == (2, "other", 30_000)
+
+    def test_a_copy_from_before_celerys_retry_does_not_start(self) -> None:
+        retrying = transitions.queue_again(RUNNING, attempt=1, run_id="run", celery_retries=1, now_ms=21_000).after
+
+        verdicts = [
+            transitions.start(retrying, run_id="copy", attempt=1, celery_retries=retries, now_ms=21_100).verdict
+            for retries in (0, 1)
+        ]
+
+        assert verdicts == [Verdict.STALE, Verdict.ACCEPTED]
+
+    def test_a_retry_that_the_store_was_not_told_of_starts_all_the_same(self) -> None:
+        transition = transitions.start(RUNNING, run_id="retry", attempt=1, celery_retries=1, now_ms=21_000)
+
+        assert (transition.verdict, transition.after.run_id) == (Verdict.ACCEPTED, "retry")
 
     @pytest.mark.parametrize("finished", TERMINAL, ids=lambda step: step.state)
     def test_a_finished_step_does_not_start(self, finished: ProcessStep) -> None:
@@ -338,3 +393,17 @@ class TestByHand:
     def test_a_completed_or_cancelled_step_cannot_be_failed(self, finished: ProcessStep) -> None:
         with pytest.raises(errors.InvalidTransition, match="cannot be failed"):
             by_hand.fail(finished, "broken", now_ms=30_000)
+
+
+class TestThrowAway:
+    @pytest.mark.parametrize(("is_lost", "kind"), [(True, EventKind.RUN_LOST), (False, EventKind.STEP_FAILED)])
+    def test_a_message_that_nobody_read_ends_the_attempt(self, is_lost: bool, kind: EventKind) -> None:
+        transition = transitions.throw_away(QUEUED, "expired", attempt=1, is_lost=is_lost, now_ms=21_000)
+
+        assert kinds(transition) == [kind]
+
+    @pytest.mark.parametrize("is_lost", [True, False])
+    def test_a_copy_that_nobody_read_does_nothing_to_the_run_of_the_first(self, is_lost: bool) -> None:
+        transition = transitions.throw_away(RUNNING, "expired", attempt=1, is_lost=is_lost, now_ms=21_000)
+
+        assert not transition.is_change

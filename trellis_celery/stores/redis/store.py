@@ -8,6 +8,7 @@ reply was lost. Nothing has a time to live, because an expiry would be a decisio
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
 from itertools import chain
@@ -31,6 +32,9 @@ from trellis_celery.stores.redis.translate import as_ours, translated
 
 logger = logging.getLogger(__name__)
 
+#: A checker's and a renewer's idea of the time may be so old, seconds.
+CLOCK_AGE_S = 10.0
+
 ReadMember = Callable[[bytes, int], Due]
 
 
@@ -52,10 +56,19 @@ class RedisStore:
 
     def now_ms(self) -> int:
         if not self._clock.is_set:
-            with translated():
-                seconds, microseconds = self._client.time()
-            self._clock.set(seconds * 1000 + microseconds // 1000)
+            self._ask_time()
         return self._clock.now_ms()
+
+    def _ask_time(self) -> None:
+        called_at_s = time.monotonic()
+        with translated():
+            seconds, microseconds = self._client.time()
+        self._clock.correct(seconds * 1000 + microseconds / 1000, called_at_s=called_at_s)
+
+    def _correct_clock(self) -> None:
+        """For what comes every second, perhaps in a program that never writes, whose replies tell the time."""
+        if self._clock.age_s > CLOCK_AGE_S:
+            self._ask_time()
 
     # Processes
 
@@ -67,6 +80,7 @@ class RedisStore:
             for record in (process.own, *process.steps.values())
             if record.deadline_ms is not None
         ]
+        called_at_s = time.monotonic()
         with translated(process.id):
             _, now_ms, live_id = self._create(
                 keys=[
@@ -87,7 +101,7 @@ class RedisStore:
                     *chain.from_iterable(records.new_fields(process)),
                 ],
             )
-        self._clock.set(now_ms)
+        self._clock.correct(now_ms, called_at_s=called_at_s)
         return str(live_id.decode())
 
     def load(self, process_id: str) -> Process:
@@ -151,17 +165,20 @@ class RedisStore:
 
     def commit(self, changes: Sequence[Change]) -> list[Committed | Conflict | Exception]:
         if len(changes) == 1 or self._is_cluster:  # a cluster client takes no scripts in a pipeline
-            return [self._outcome(change, self._commit_one(change)) for change in changes]
+            return [self._commit_one(change) for change in changes]
+        called_at_s = time.monotonic()
         replies = self._round_trip(
             lambda pipe: [self._commit(**self._call(change), client=pipe) for change in changes], translate=False
         )
-        return [self._outcome(change, reply) for change, reply in zip(changes, replies, strict=True)]
+        return [self._outcome(change, reply, called_at_s) for change, reply in zip(changes, replies, strict=True)]
 
-    def _commit_one(self, change: Change) -> Any:
+    def _commit_one(self, change: Change) -> Committed | Conflict | Exception:
+        called_at_s = time.monotonic()
         try:
-            return self._commit(**self._call(change))
+            reply = self._commit(**self._call(change))
         except redis.RedisError as error:
-            return error
+            reply = error
+        return self._outcome(change, reply, called_at_s)
 
     def _call(self, change: Change) -> dict[str, list[Any]]:
         before, after = change.transition.before, change.transition.after
@@ -198,11 +215,11 @@ class RedisStore:
             ],
         }
 
-    def _outcome(self, change: Change, reply: Any) -> Committed | Conflict | Exception:
+    def _outcome(self, change: Change, reply: Any, called_at_s: float) -> Committed | Conflict | Exception:
         if isinstance(reply, Exception):
             return as_ours(reply, change.process_id)
         status, now_ms, *rest = reply
-        self._clock.set(now_ms)
+        self._clock.correct(now_ms, called_at_s=called_at_s)
         if status == 1:
             version, class_before, class_after = (int(value) for value in rest)
             step = change.transition.after.stored_as(version)
@@ -265,6 +282,8 @@ class RedisStore:
                 self._discard(keys=[index], args=[member, item.since_ms, "" if until_ms is None else until_ms])
 
     def renew(self, leases: Sequence[LeaseKey], *, until_ms: int) -> LastCheck:
+        self._correct_clock()
+
         def fill(pipe: Any) -> None:
             by_shard: dict[str, dict[str, int]] = {}
             for lease in leases:
