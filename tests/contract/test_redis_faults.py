@@ -550,7 +550,8 @@ class TestForeignData:
 class TestTheServersTime:
     def test_a_shift_of_the_servers_clock_is_followed(self, bench: Bench) -> None:
         process = bench.start_process()
-        bench.store._clock.correct(bench.store.now_ms() + 3_600_000, called_at_s=time.monotonic())  # as if the server's clock had gone back since
+        # As if the server's clock had gone back since.
+        bench.store._clock.correct(bench.store.now_ms() + 3_600_000, called_at_s=time.monotonic())
 
         builders.apply(bench.store, process, builders.start())
 

@@ -19,6 +19,7 @@ from celery import Celery
 from kombu import Queue
 
 from tests.support.cluster import ROOT, Cluster
+from tests.support.programs import Program
 from tests.support.waiting import eventually
 from trellis_celery import EventKind, ProcessHandle, ProcessType, Step, Trellis, process_step
 from trellis_celery.domain.identity import shard_of
@@ -90,18 +91,18 @@ def test_beat_has_the_check_run_every_interval(
     options, env = scheduler(tmp_path)
     cluster.worker(name=scheduler.__name__)
     checks: set[int] = set()
+    before_ms = cluster.trellis.store.now_ms()
 
     cluster.beat(*options, name=f"beat-{scheduler.__name__}", env=env)
 
     def seen() -> int:
         last = cluster.trellis.store.last_check()
-        checks.update({last.at_ms} if last.by.startswith("beat") else ())
+        checks.update({last.at_ms} if last.by.startswith("beat") and last.at_ms > before_ms else ())
         return len(checks)
 
     eventually(lambda: seen() >= 4, what="four checks by beat")
     gaps_ms = sorted(later - sooner for sooner, later in zip(sorted(checks), sorted(checks)[1:], strict=False))
     assert gaps_ms[0] > 200, "the schedule runs away"
-    assert gaps_ms[-1] < 3_000
 
 
 @pytest.mark.usefixtures("programs")
@@ -162,6 +163,24 @@ def test_a_purged_message_is_sent_again_and_counts_as_no_retry(cluster: Cluster)
     eventually(lambda: process.refresh().state == "completed", what="completed")
     step = process.steps["work"]
     assert (step.attempt, step.retry_count) == (1, 0)
+
+
+def test_beat_does_not_start_with_a_setting_that_makes_no_sense_and_says_which(tmp_path: Path) -> None:
+    lines = (
+        "from celery import Celery",
+        "from trellis_celery import Trellis",
+        "app = Celery('mistaken', broker='memory://')",
+        "app.conf.trellis_check_interval = 5",
+        "Trellis(app)",
+    )
+    (tmp_path / "mistaken.py").write_text("\n".join(lines))
+    command = [sys.executable, "-m", "celery", "--quiet", "-A", "mistaken", "beat", "--pidfile="]
+    beat = Program(command, name="beat", directory=tmp_path, env={"PYTHONPATH": f"{ROOT}:{tmp_path}"})
+
+    status = beat.wait(within_s=15)
+
+    assert status != 0
+    assert "did you mean trellis_check_interval_ms?" in beat.output
 
 
 # How many check, and what is in the way: no worker
@@ -234,6 +253,12 @@ def lose_the_queue(client: redis.Redis, keys: Keys, process_id: str) -> None:
     """The message is for a queue that the checker's app does not know."""
 
 
+def make_the_queue_a_string(client: redis.Redis, keys: Keys, process_id: str) -> None:
+    """The broker refuses every message for it."""
+    client.delete("bad")
+    client.set("bad", "foreign")
+
+
 def damage_the_message(client: redis.Redis, keys: Keys, process_id: str) -> None:
     client.hset(keys.messages(process_id), "work", b"\xff not a message")
 
@@ -271,6 +296,7 @@ def make_an_index_a_string(client: redis.Redis, keys: Keys, process_id: str) -> 
 
 HARM = [
     lose_the_queue,
+    make_the_queue_a_string,
     damage_the_message,
     damage_the_record,
     make_the_process_a_string,
@@ -281,14 +307,17 @@ HARM = [
     make_an_index_a_string,
 ]
 
+#: Where the message that is harmed was sent, if not with the others.
+QUEUES = {lose_the_queue: "gone", make_the_queue_a_string: "bad"}
+
 
 @pytest.mark.parametrize("harm", HARM, ids=lambda harm: harm.__name__)
 def test_one_poisoned_step_does_not_stop_the_others(
     redis_url: str, harm: Callable[[redis.Redis, Keys, str], object]
 ) -> None:
     sender = new_app(redis_url)
-    checker = new_app(redis_url, task_create_missing_queues=False, task_queues=[Queue("good")])
-    poisoned = start(sender, Waiting, 0, queue="gone" if harm is lose_the_queue else "good")
+    checker = new_app(redis_url, task_create_missing_queues=False, task_queues=[Queue("good"), Queue("bad")])
+    poisoned = start(sender, Waiting, 0, queue=QUEUES.get(harm, "good"))
     with redis.Redis.from_url(redis_url) as client:
         harm(client, Keys("trellis"), poisoned.id)
         started = [start(sender, Waiting, number) for number in range(1, 40)]

@@ -39,6 +39,7 @@ def celery(*arguments: str, app: str | None = APP, **env: str) -> subprocess.Com
         capture_output=True,
         text=True,
         timeout=60,
+        check=False,
     )
 
 

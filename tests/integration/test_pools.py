@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.cluster import Cluster
 from tests.support.waiting import eventually
-from trellis_celery import ProcessHandle
+from trellis_celery import EventKind, ProcessHandle
 
 pytestmark = pytest.mark.integration
 
@@ -58,6 +58,25 @@ def test_a_step_that_hangs_is_sent_again_and_completes(cluster: Cluster) -> None
     assert state == "completed"
     assert attempt == 2
     assert process.steps["work"].retry_count == 1
+
+
+def test_a_body_that_outlasts_its_lease_is_not_taken_for_lost(cluster: Cluster) -> None:
+    process = send(cluster, "outlast")
+
+    assert outcome(process) == ("completed", 1)
+    assert [event.kind for event in process.history() if event.step_name == "work"] == [
+        EventKind.STEP_QUEUED,
+        EventKind.STEP_STARTED,
+        EventKind.STEP_COMPLETED,
+    ]
+    assert len(cluster.diary.read(f"ran {process.steps['work'].task_id}")) == 1
+
+
+def test_a_task_called_directly_inside_a_task_sends_within_the_process(cluster: Cluster) -> None:
+    process = send(cluster, "delegate")
+
+    assert outcome(process, "spawned") == ("completed", 1)
+    assert outcome(process) == ("completed", 1)
 
 
 def test_no_task_sees_the_step_of_another(cluster: Cluster) -> None:

@@ -28,8 +28,8 @@ class _SimulatedServerClock(ServerClock):
     def now_ms(self) -> int:
         return self._manual.now_ms()
 
-    def set(self, server_now_ms: int) -> None:
-        assert server_now_ms == self.now_ms()
+    def correct(self, server_ms: float, *, called_at_s: float) -> None:
+        assert int(server_ms) == self.now_ms()
 
 
 class SimulatedRedisStore(RedisStore):

@@ -74,11 +74,17 @@ class Cluster:
         return redis.Redis.from_url(self.broker_url)
 
     def worker(
-        self, *options: str, name: str = "worker", pool: str = "prefork", concurrency: int = 2, wait: bool = True
+        self,
+        *options: str,
+        name: str = "worker",
+        pool: str = "prefork",
+        concurrency: int = 2,
+        env: Mapping[str, str] = {},
+        wait: bool = True,
     ) -> Program:
         """Start a worker; return it when it takes tasks, or at once without `wait`."""
         flags = ("-n", f"{name}@test", "-P", pool, "-c", str(concurrency), "--without-gossip", "--without-mingle")
-        worker = self._start("worker", *flags, "-l", "INFO", *options, name=name)
+        worker = self._start("worker", *flags, "-l", "INFO", *options, name=name, env=env)
         if wait:
             self.wait_for_worker(worker)
         return worker

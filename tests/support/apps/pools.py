@@ -6,7 +6,7 @@ import time
 
 from celery import Task
 
-from tests.support.apps.making import make_app
+from tests.support.apps.making import WORKER_LOST_MS, make_app
 from trellis_celery import ProcessType, Step, current_step, process_step
 
 app, trellis, diary = make_app("pools")
@@ -48,6 +48,26 @@ def spawn() -> None:
         diary.write(f"steps {step.process_id}" if step else "leaked", step and step.step_name)
         time.sleep(0.05)
     spawned.delay()
+
+
+@app.task(name="pools.helper")
+def helper() -> None:
+    spawned.delay()
+
+
+@process_step(Flow.work)
+@app.task(name="pools.delegate")
+def delegate() -> None:
+    """Have another task send what belongs to the process: called directly, as a function."""
+    helper()
+
+
+@process_step(Flow.work)
+@app.task(name="pools.outlast", bind=True)
+def outlast(self: Task) -> None:
+    """Take three leases, and as long as it takes until somebody else checks."""
+    diary.write(f"ran {self.request.id}")
+    time.sleep(WORKER_LOST_MS / 1000 * 3 + 1)
 
 
 @process_step(Flow.spawned)

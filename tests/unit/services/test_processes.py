@@ -237,6 +237,18 @@ class TestRetry:
         step = service.get_process(process.id).step("a")
         assert (step.attempt, step.deadline_ms, step.deadline_kind) == (2, clock.now_ms(), DeadlineKind.HANDOFF)
 
+    def test_a_step_is_not_retried_beside_a_newer_process_of_the_same_key(self, service: ProcessService) -> None:
+        failed = start(service)
+        service.fail_step(failed, "a", "broken")
+        newer = start(service)
+
+        with pytest.raises(errors.ProcessExists) as raised:
+            service.retry_step(failed, "a")
+
+        assert raised.value.process_id == newer.id
+        assert service.get_process(failed.id).state is ProcessState.FAILED
+        assert service.find_process(**KEY) == newer
+
     def test_only_a_failed_step_can_be_retried(self, service: ProcessService) -> None:
         process = start(service)
 

@@ -1,0 +1,95 @@
+"""A task sent by name from a program that does not import it is the step, and is watched like any other."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+from uuid import uuid4
+
+import pytest
+from celery import Celery
+
+from tests.support.apps.making import WORKER_LOST_MS
+from tests.support.cluster import Cluster
+from tests.support.waiting import eventually, stays
+from trellis_celery import EventKind, ProcessHandle, Trellis
+from trellis_celery.services.timeouts import CheckReport
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def cluster(start_cluster: Callable[..., Cluster]) -> Cluster:
+    return start_cluster("tests.support.apps.by_name")
+
+
+class Web(NamedTuple):
+    """A program with the process types and without the tasks."""
+
+    app: Celery
+    cluster: Cluster
+
+    def send(self, process_type: str, name: str, *, queue: str) -> ProcessHandle:
+        process: ProcessHandle = self.app.trellis.start_process(
+            getattr(self.cluster.module, process_type), tenant_id="tests", aggregate_type="Name", aggregate_id=name
+        )
+        with process:
+            self.app.send_task("by_name.work", (name,), queue=queue)
+        return process
+
+
+@pytest.fixture
+def web(cluster: Cluster) -> Iterator[Web]:
+    app = Celery("web", broker=cluster.broker_url, set_as_current=False)
+    app.conf.trellis_url = cluster.app.conf.trellis_url
+    Trellis(app)
+    yield Web(app, cluster)
+    app.close()
+
+
+def check(cluster: Cluster) -> CheckReport:
+    report: CheckReport = cluster.trellis.timeouts.check_for_timed_out_steps(by="test")
+    return report
+
+
+def test_a_lost_message_of_a_declared_task_is_sent_again(cluster: Cluster, web: Web) -> None:
+    name = uuid4().hex[:8]
+    process = web.send("Declared", name, queue="purged")
+    with cluster.broker() as broker:
+        assert broker.delete("purged") == 1
+
+    eventually(lambda: check(cluster).resent, what="sent again")
+
+    cluster.diary.write(f"let go {name}")
+    worker = cluster.worker("-Q", "purged", name="declared")
+    eventually(lambda: process.refresh().state == "completed", what="completed")
+    assert process.steps["work"].attempt == 1
+    assert cluster.diary.read(f"ran {name}") == [""]
+    worker.kill()
+
+
+def test_an_undeclared_task_is_warned_about_and_claimed_by_the_worker_that_knows_it(
+    cluster: Cluster, web: Web, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = uuid4().hex[:8]
+    victim = cluster.worker("-Q", "victim", name="undeclared")
+
+    with caplog.at_level(logging.WARNING):
+        process = web.send("Undeclared", name, queue="victim")
+
+    assert "task_unknown_to_sender" in [record.message for record in caplog.records]
+    cluster.diary.wait_for(f"ran {name}")
+
+    def is_held() -> bool:
+        check(cluster)
+        return process.refresh().steps["work"].state == "in_progress"
+
+    assert stays(is_held, for_s=WORKER_LOST_MS / 1000 * 2 + 0.5)
+    assert EventKind.STEP_TIMED_OUT not in [event.kind for event in process.history()]
+
+    victim.kill()
+
+    eventually(lambda: not is_held(), what="the lost worker noticed")
+    assert process.steps["work"].state == "failed"
+    assert "worker lost" in (process.steps["work"].last_error or "")
