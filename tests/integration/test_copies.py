@@ -1,4 +1,4 @@
-"""A further message of an attempt, wherever it comes from and whatever becomes of it, does not harm the run that holds it."""
+"""A further message of an attempt, wherever it comes from and whatever becomes of it, does no harm to its run."""
 
 from __future__ import annotations
 
