@@ -331,3 +331,20 @@ def test_one_poisoned_step_does_not_stop_the_others(
         assert client.llen("good") >= sent_before + len(others)
     for app in (sender, checker):
         app.close()
+
+
+def test_however_many_messages_the_broker_refuses_those_behind_them_are_sent(redis_url: str) -> None:
+    app = new_app(redis_url)
+    for number in range(5):
+        start(app, Waiting, number, queue="bad")
+    others = [start(app, Waiting, number) for number in range(5, 10)]
+    with redis.Redis.from_url(redis_url) as client:
+        client.delete("bad")
+        client.set("bad", "foreign")
+    time.sleep(0.01)
+
+    report = app.trellis.timeouts.check_for_timed_out_steps()
+
+    assert (report.resent, report.failed) == (5, 5)
+    assert all(EventKind.STEP_RESENT in [event.kind for event in other.history()] for other in others)
+    app.close()

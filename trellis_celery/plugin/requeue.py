@@ -14,7 +14,7 @@ from trellis_celery import errors
 from trellis_celery.plugin import headers, message
 from trellis_celery.ports import Sending
 
-#: So many messages in a row that the broker did not take, and it is taken to be away.
+#: So many messages in a row without an answer of the broker, and it is taken to be away.
 OUTAGES_IN_A_ROW = 3
 
 _SECONDS = 5.0
@@ -26,6 +26,10 @@ _LIMITS = {
 
 class _BrokerIsAway(errors.TrellisError):
     """The broker cannot be reached."""
+
+
+class _BrokerRefuses(errors.TrellisError):
+    """The broker answers, and does not take this message now: it is out of memory, say, or a replica for the moment."""
 
 
 class CeleryRequeuer:
@@ -59,7 +63,8 @@ class CeleryRequeuer:
         except QueueNotFound as error:  # before the outages: Redis counts any KeyError among them
             return errors.MessageUnsendable(f"no such queue: {error}")
         except _outages(producer) as error:
-            return _BrokerIsAway(str(error))  # the handoff runs out and it is tried again
+            kind = _BrokerRefuses if _is_answer(error, producer) else _BrokerIsAway
+            return kind(str(error))  # the handoff runs out and it is tried again
         except _refusals(producer) as error:
             producer.revive(producer.connection.channel())  # a refusal may have closed the channel
             return errors.MessageUnsendable(f"{type(error).__name__}: {error}")
@@ -101,6 +106,11 @@ class CeleryRequeuer:
 def _outages(producer: Any) -> tuple[type[Exception], ...]:
     """What is raised when the broker cannot be reached; worth trying again."""
     return (OperationalError, OSError, *producer.connection.recoverable_connection_errors)
+
+
+def _is_answer(error: Exception, producer: Any) -> bool:
+    """Whether the broker itself said no. kombu counts that of Redis among the outages, and puts its own error around."""
+    return isinstance(error.__cause__ or error, producer.connection.channel_errors)
 
 
 def _refusals(producer: Any) -> tuple[type[Exception], ...]:

@@ -65,7 +65,8 @@ def _by_celery(url: str, limits: Mapping[str, Any], transport_options: Mapping[s
     app.conf.result_backend_transport_options = {**transport_options, **sentinel_limits}
     backend_class, backend_url = cast("tuple[Any, str]", by_url(url, app.loader))
     backend = backend_class(app=app, url=backend_url)
-    backend.connparams.update(limits, retry_on_timeout=True)
+    # redis-py before 6 tries again only for the errors that it is given by name.
+    backend.connparams.update(limits, retry_on_error=[redis.ConnectionError, redis.TimeoutError])
     for host in backend.connparams.get("hosts", ()):
         host.update(limits)
     client: redis.Redis = backend.client

@@ -1,0 +1,1 @@
+"""Tests on pytest-celery's clusters."""
