@@ -20,7 +20,7 @@ from tests.support import redis_forms
 from tests.support.programs import free_port
 from tests.support.proxy import Loss, Proxy
 from trellis_celery import errors
-from trellis_celery.domain import transitions
+from trellis_celery.domain import outcomes, runs
 from trellis_celery.domain.process import Process
 from trellis_celery.domain.step import ProcessStep, StepState
 from trellis_celery.ports import Change, Committed, Conflict, Due, LastCheck, LeaseKey, ProcessStore, StepKey
@@ -144,9 +144,9 @@ class TestRoundTrips:
         recorder, key = Recorder(bench.store), StepKey(process.id, "step")
         record = process.step("step")
         rules = [
-            partial(transitions.queue, task_id="task", args_digest=""),
-            partial(transitions.start, run_id="run", is_leased=True),
-            partial(transitions.complete, run_id="run"),
+            partial(runs.queue, task_id="task", args_digest=""),
+            partial(runs.start, run_id="run", is_leased=True),
+            partial(outcomes.complete, run_id="run"),
         ]
 
         for rule in rules:
@@ -163,7 +163,7 @@ class TestRoundTrips:
         process = bench.start_process()
         old = process.step("step")
         builders.apply(bench.store, process, builders.queue(at_ms=bench.store.now_ms()))
-        rule = partial(transitions.start, run_id="run")
+        rule = partial(runs.start, run_id="run")
 
         commands = Wire(bench.raw).commands(
             lambda: Recorder(bench.store).apply(StepKey(process.id, "step"), rule, guess=old)

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parents[2]
 COMMIT = "stores/redis/lua/commit.lua"
-TRANSITIONS, TIMEOUTS, STEP = (f"domain/{name}.py" for name in ("transitions", "timeouts", "step"))
+RUNS, OUTCOMES, TIMEOUTS, STEP = (f"domain/{name}.py" for name in ("runs", "outcomes", "timeouts", "step"))
 
 SUITES = {
     "property": ("tests/property",),
@@ -57,48 +57,48 @@ MUTANTS = [
     Mutant("the log is checked too late", COMMIT, "redis.call('LLEN', KEYS[4])", ""),
     Mutant(
         "a finished step starts",
-        TRANSITIONS,
+        RUNS,
         "if step.state.is_terminal:\n        return Verdict.FINISHED",
         "if False:\n        return Verdict.FINISHED",
     ),
-    Mutant("a replaced attempt starts", TRANSITIONS, "if message < current:", "if False:"),
+    Mutant("a replaced attempt starts", RUNS, "if message < current:", "if False:"),
     Mutant(
         "a held attempt starts again",
-        TRANSITIONS,
+        RUNS,
         "if message == current and step.run_id not in (None, run_id):",
         "if False:",
     ),
     Mutant(
         "a replaced run frees the newer attempt",
-        TRANSITIONS,
-        "if attempt < step.attempt or _is_held_by_another(step, run_id):",
+        RUNS,
+        "if attempt < step.attempt or is_held_by_another(step, run_id):",
         "if False:",
     ),
     Mutant(
         "a finished step is completed",
-        TRANSITIONS,
+        OUTCOMES,
         'if step.state.is_terminal:\n        return _late(step, "completed"',
         'if False:\n        return _late(step, "completed"',
     ),
     Mutant(
         "a finished step fails",
-        TRANSITIONS,
+        OUTCOMES,
         'if step.state.is_terminal:\n        return _late(step, "failed"',
         'if False:\n        return _late(step, "failed"',
     ),
     Mutant(
         "a replaced run fails the step",
-        TRANSITIONS,
+        OUTCOMES,
         "if _is_replaced(step, attempt=attempt, run_id=run_id):\n        event",
         "if False:\n        event",
     ),
     Mutant(
         "a finished step is lost",
-        TRANSITIONS,
+        OUTCOMES,
         "if step.state.is_terminal or step.attempt == 0 or _is_replaced(step, attempt=attempt, run_id=run_id):",
         "if step.attempt == 0:",
     ),
-    Mutant("any step is reopened", TRANSITIONS, "if step.state is not StepState.FAILED:", "if False:"),
+    Mutant("any step is reopened", OUTCOMES, "if step.state is not StepState.FAILED:", "if False:"),
     Mutant("retries have no end", TIMEOUTS, "if not step.can_retry():", "if False:"),
     Mutant(
         "one retry too many",

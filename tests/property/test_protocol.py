@@ -29,7 +29,7 @@ from tests.property import promises
 from tests.property.faults import Fault, injected
 from tests.property.simulated_redis import SimulatedRedisStore
 from tests.property.world import WORKER_LOST_MS, World
-from trellis_celery.domain import transitions
+from trellis_celery.domain import outcomes, transitions
 from trellis_celery.domain.step import ProcessStep
 from trellis_celery.plugin.run import Run
 from trellis_celery.ports import ProcessStore, StepKey
@@ -80,9 +80,9 @@ OUTCOMES: list[Callable[[Run], None]] = [
 ]
 #: What a worker's main process tells of an attempt that its child ran.
 TOLD_BY_THE_WORKER = [
-    partial(transitions.lose, reason="WorkerLostError"),
-    partial(transitions.fail, error="the child raised"),
-    lambda step, *, attempt, now_ms: transitions.cancel(step, now_ms=now_ms),
+    partial(outcomes.lose, reason="WorkerLostError"),
+    partial(outcomes.fail, error="the child raised"),
+    lambda step, *, attempt, now_ms: outcomes.cancel(step, now_ms=now_ms),
 ]
 BY_HAND = ["start", "complete", "fail", "cancel", "retry"]
 WAITS_MS = [1, 500, 999, 1_000, 2_000, WORKER_LOST_MS, 11_000, 100_000]

@@ -13,7 +13,7 @@ from celery.exceptions import Ignore
 
 from tests.property.faults import Fault, Faults, FaultyStore
 from trellis_celery import errors
-from trellis_celery.domain import transitions
+from trellis_celery.domain import outcomes, runs, transitions
 from trellis_celery.domain.by_hand import Rule
 from trellis_celery.domain.events import ProcessStepTimedOut
 from trellis_celery.domain.process import Process
@@ -118,7 +118,7 @@ class World:
             attempt=max(step.attempt, 1),
             record=step,
         )
-        rule = partial(transitions.queue, task_id=task_id, args_digest=digest, is_own_run=False)
+        rule = partial(runs.queue, task_id=task_id, args_digest=digest, is_own_run=False)
         self._publish(Message(task_id, header), rule, guess=step, is_strict=is_strict)
 
     def _publish(
@@ -193,7 +193,7 @@ class World:
         message = self._message_of[run.run_id]
         again = replace(message, header=run.header, retries=message.retries + 1)
         rule = partial(
-            transitions.queue_again,
+            runs.queue_again,
             attempt=max(run.header.attempt, 1),
             run_id=run.run_id,
             delay_ms=delay_ms,
@@ -204,7 +204,7 @@ class World:
     def throw_away(self, index: int, *, is_lost: bool) -> None:
         """A worker cannot do anything with a message."""
         header = self.queue.pop(index).header
-        rule = partial(transitions.throw_away, reason="thrown away", attempt=max(header.attempt, 1), is_lost=is_lost)
+        rule = partial(outcomes.throw_away, reason="thrown away", attempt=max(header.attempt, 1), is_lost=is_lost)
         self._recorder.apply(StepKey(header.process_id, header.step_name or ""), rule)
 
     def lose(self, index: int, *, rule: Callable[..., transitions.Transition]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from trellis_celery import errors
-from trellis_celery.domain import transitions
+from trellis_celery.domain import outcomes, runs
 from trellis_celery.domain.step import ProcessStep, StepState
 from trellis_celery.domain.transitions import Transition
 
@@ -23,17 +23,17 @@ def start(step: ProcessStep, /, *, now_ms: int) -> Transition:
     attempt = max(step.attempt, 1)
     if step.attempt == attempt and step.run_id is not None:
         return Transition(step, step)
-    return transitions.start(step, run_id=f"by-hand-{attempt}", attempt=attempt, now_ms=now_ms)
+    return runs.start(step, run_id=f"by-hand-{attempt}", attempt=attempt, now_ms=now_ms)
 
 
 def complete(step: ProcessStep, /, *, now_ms: int, by: str = "") -> Transition:
     if step.state.is_terminal and step.state is not StepState.COMPLETED:
         hint = "retry it first" if step.state is StepState.FAILED else ""
         raise errors.InvalidTransition(step=step.name, state=step.state, asked="completed", hint=hint)
-    return transitions.complete(step, now_ms=now_ms, by=by)
+    return outcomes.complete(step, now_ms=now_ms, by=by)
 
 
 def fail(step: ProcessStep, /, error: str, *, now_ms: int) -> Transition:
     if step.state.is_terminal and step.state is not StepState.FAILED:
         raise errors.InvalidTransition(step=step.name, state=step.state, asked="failed")
-    return transitions.fail(step, error, now_ms=now_ms)
+    return outcomes.fail(step, error, now_ms=now_ms)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery
 
 from trellis_celery import errors
-from trellis_celery.domain import transitions
+from trellis_celery.domain import runs
 from trellis_celery.domain.by_hand import Rule
 from trellis_celery.domain.process import Process
 from trellis_celery.domain.step import ProcessStep
@@ -205,7 +205,7 @@ class _Publication:
 
     def _queue_first(self, own_run: Run | None) -> Rule:
         return partial(
-            transitions.queue,
+            runs.queue,
             task_id=self.task_id or "",
             args_digest=message.args_digest(self._body, self._options.get("serializer")),
             delay_ms=self._delay_ms(),
@@ -214,7 +214,7 @@ class _Publication:
 
     def _queue_again(self, header: Header, own_run: Run | None) -> Rule:
         return partial(
-            transitions.queue_again,
+            runs.queue_again,
             attempt=max(header.attempt, 1),
             run_id=own_run.run_id if own_run else None,
             delay_ms=self._delay_ms(),

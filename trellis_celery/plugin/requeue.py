@@ -109,7 +109,7 @@ def _outages(producer: Any) -> tuple[type[Exception], ...]:
 
 
 def _is_answer(error: Exception, producer: Any) -> bool:
-    """Whether the broker itself said no. kombu counts that of Redis among the outages, and puts its own error around."""
+    """Whether the broker itself said no. kombu wraps it in its own error, and calls one of Redis an outage."""
     return isinstance(error.__cause__ or error, producer.connection.channel_errors)
 
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 from celery.exceptions import Ignore
 
 from trellis_celery import errors
-from trellis_celery.domain import transitions
+from trellis_celery.domain import outcomes, runs
 from trellis_celery.domain.by_hand import Rule
 from trellis_celery.domain.step import ProcessStep, require_duration_ms
 from trellis_celery.domain.transitions import Transition, Verdict
@@ -59,7 +59,7 @@ class Run:
         try:
             transition = self._apply(
                 partial(
-                    transitions.start,
+                    runs.start,
                     run_id=self.run_id,
                     attempt=self.header.attempt or None,
                     task_id=self.header.task_id,
@@ -88,7 +88,7 @@ class Run:
         """
         if not self._may_be_replaced():
             return
-        rule = partial(transitions.claim_finish, attempt=self.attempt, run_id=self.run_id)
+        rule = partial(runs.claim_finish, attempt=self.attempt, run_id=self.run_id)
         self.verdict = self._apply(rule).verdict
         if not self.is_accepted:
             self._skip("not finished")
@@ -118,23 +118,23 @@ class Run:
     # Outcomes
 
     def complete(self) -> None:
-        self._settle(partial(transitions.complete, attempt=self.attempt, run_id=self.run_id))
+        self._settle(partial(outcomes.complete, attempt=self.attempt, run_id=self.run_id))
 
     def fail(self, error: str) -> None:
-        self._settle(partial(transitions.fail, error=error, attempt=self.attempt, run_id=self.run_id))
+        self._settle(partial(outcomes.fail, error=error, attempt=self.attempt, run_id=self.run_id))
 
     def cancel(self, reason: str) -> None:
-        self._settle(partial(transitions.cancel, reason=reason, attempt=self.attempt, run_id=self.run_id))
+        self._settle(partial(outcomes.cancel, reason=reason, attempt=self.attempt, run_id=self.run_id))
 
     def lose(self, reason: str) -> None:
-        self._settle(partial(transitions.lose, reason=reason, attempt=self.attempt, run_id=self.run_id))
+        self._settle(partial(outcomes.lose, reason=reason, attempt=self.attempt, run_id=self.run_id))
 
     def release(self, *, resend_in_ms: int) -> None:
-        rule = partial(transitions.release, attempt=self.attempt, run_id=self.run_id, resend_in_ms=resend_in_ms)
+        rule = partial(runs.release, attempt=self.attempt, run_id=self.run_id, resend_in_ms=resend_in_ms)
         self._settle(rule)
 
     def hand_over(self) -> None:
-        self._settle(partial(transitions.hand_over, attempt=self.attempt, run_id=self.run_id))
+        self._settle(partial(runs.hand_over, attempt=self.attempt, run_id=self.run_id))
 
     def _settle(self, rule: Rule) -> None:
         self.is_settled = True
@@ -143,7 +143,7 @@ class Run:
     def heartbeat(self, *, extend_ms: int) -> bool:
         """Ask for more time; False if the attempt was replaced or the step finished."""
         require_duration_ms("extend_ms", extend_ms)
-        rule = partial(transitions.heartbeat, attempt=self.attempt, run_id=self.run_id, extend_ms=extend_ms)
+        rule = partial(runs.heartbeat, attempt=self.attempt, run_id=self.run_id, extend_ms=extend_ms)
         return self._apply(rule).verdict is Verdict.ACCEPTED
 
     def is_current(self) -> bool:

@@ -22,7 +22,7 @@ from celery.exceptions import Ignore, Reject
 from celery.worker import state
 
 from trellis_celery import errors
-from trellis_celery.domain import transitions
+from trellis_celery.domain import outcomes, transitions
 from trellis_celery.domain.step import ProcessStep
 from trellis_celery.domain.transitions import Transition
 from trellis_celery.plugin import context, headers
@@ -152,7 +152,7 @@ def on_failure(sender: Any, task_id: str, exception: Any, **_: Any) -> None:
         if run.is_accepted:  # what a refused run comes to is nobody's business
             run.fail(error)
         return
-    rule: _AttemptRule = partial(transitions.lose, reason=error) if is_lost else partial(transitions.fail, error=error)
+    rule: _AttemptRule = partial(outcomes.lose, reason=error) if is_lost else partial(outcomes.fail, error=error)
     _apply(sender.app, _header_of(sender.request, task_id), rule)
 
 
@@ -160,7 +160,7 @@ def on_failure(sender: Any, task_id: str, exception: Any, **_: Any) -> None:
 def on_retry(sender: Any, request: Any, **kwargs: Any) -> None:
     """Celery will run the task again; publishing it has told so already. Without a reason nothing was published."""
     if "reason" not in kwargs:
-        rule = partial(transitions.lose, reason="the worker was shut down")
+        rule = partial(outcomes.lose, reason="the worker was shut down")
         _apply(sender.app, _header_of(request, request.id), rule)
 
 
@@ -169,14 +169,14 @@ def on_revoked(sender: Any, request: Any, terminated: bool, signum: Any, expired
     """The task was revoked, or its `expires` passed before it started."""
     header = _header_of(request, request.id)
     if expired:
-        _apply(sender.app, header, partial(transitions.throw_away, reason="expired before it started", is_lost=False))
+        _apply(sender.app, header, partial(outcomes.throw_away, reason="expired before it started", is_lost=False))
     else:
         _apply(sender.app, header, _cancel_revoked)
 
 
 def _cancel_revoked(step: ProcessStep, /, *, attempt: int, now_ms: int) -> Transition:
     """Every attempt has the same task id, so the revocation is of all of them."""
-    return transitions.cancel(step, reason="revoked", now_ms=now_ms)
+    return outcomes.cancel(step, reason="revoked", now_ms=now_ms)
 
 
 @_tracking
@@ -185,7 +185,7 @@ def on_unknown(sender: Any, message: Any, id: str, name: str, **_: Any) -> None:
     header = headers.read(message.headers)
     if header is not None and header.is_for(id):
         reason = f"a worker does not know the task {name}"
-        _apply(sender.app, header, partial(transitions.throw_away, reason=reason, is_lost=True))
+        _apply(sender.app, header, partial(outcomes.throw_away, reason=reason, is_lost=True))
 
 
 @_tracking

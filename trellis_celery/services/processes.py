@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Literal
 
 from trellis_celery import errors
-from trellis_celery.domain import by_hand, transitions
+from trellis_celery.domain import by_hand, outcomes
 from trellis_celery.domain.events import Event
 from trellis_celery.domain.identity import BusinessKey, require_process_id
 from trellis_celery.domain.process import Process, ProcessState
@@ -124,12 +124,12 @@ class ProcessService:
         if holder not in (None, _id(process)):
             raise errors.ProcessExists(process_id=str(holder))
         (message,) = self.store.load_messages([StepKey(_id(process), step_name)])
-        self._apply(process, step_name, partial(transitions.reopen, has_message=message is not None, by=by))
+        self._apply(process, step_name, partial(outcomes.reopen, has_message=message is not None, by=by))
 
     def cancel(self, process: Process | str, *, reason: str = "cancelled") -> None:
         """Cancel every step that is not finished. Tasks that still run may end, but no longer count."""
         for step_name in self.get_process(_id(process)).steps:
-            self._apply(process, step_name, partial(transitions.cancel, reason=reason))
+            self._apply(process, step_name, partial(outcomes.cancel, reason=reason))
 
     def _apply(self, process: Process | str, step_name: str, rule: by_hand.Rule) -> Transition:
         if not isinstance(process, Process):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from trellis_celery import errors
-from trellis_celery.domain import timeouts, transitions
+from trellis_celery.domain import outcomes, timeouts, transitions
 from trellis_celery.domain.by_hand import Rule
 from trellis_celery.domain.events import ProcessStepTimedOut
 from trellis_celery.domain.process import OWN_RECORD, mark_overdue
@@ -256,7 +256,7 @@ class TimeoutCheckerService:
             exc_info=error,
         )
         if isinstance(error, errors.MessageUnsendable):
-            self._settle(claim, partial(transitions.lose, reason=str(error), attempt=claim.step.attempt))
+            self._settle(claim, partial(outcomes.lose, reason=str(error), attempt=claim.step.attempt))
 
     def _ask_again(self, claim: _Claim, batch: _Batch) -> None:
         """No message to send: whoever started the attempt is told, and has to start the next."""

@@ -2,15 +2,15 @@ from dataclasses import replace
 
 import pytest
 
-from trellis_celery.domain import timeouts, transitions
+from trellis_celery.domain import outcomes, runs, timeouts
 from trellis_celery.domain.events import EventKind
 from trellis_celery.domain.step import DeadlineKind, OnTimeout, ProcessStep, StepState
 from trellis_celery.domain.timeouts import MAX_DOUBLINGS, Action
 from trellis_celery.domain.transitions import HANDOFF_MS
 
 STEP = ProcessStep("step", timeout_ms=1_000, retries_permitted=1, queue_timeout_ms=5_000, version=1)
-QUEUED = transitions.queue(STEP, task_id="task", args_digest="", now_ms=0).after
-RUNNING = transitions.start(QUEUED, run_id="run", attempt=1, is_leased=True, worker="w1", now_ms=10_000).after
+QUEUED = runs.queue(STEP, task_id="task", args_digest="", now_ms=0).after
+RUNNING = runs.start(QUEUED, run_id="run", attempt=1, is_leased=True, worker="w1", now_ms=10_000).after
 LATE_MS = 11_000
 
 
@@ -22,7 +22,7 @@ class TestTimeOut:
         assert not transition.is_change
 
     def test_a_finished_step_is_left_alone(self) -> None:
-        finished = replace(transitions.complete(RUNNING, now_ms=10_500).after, deadline_ms=1, is_leased=True)
+        finished = replace(outcomes.complete(RUNNING, now_ms=10_500).after, deadline_ms=1, is_leased=True)
 
         assert timeouts.time_out(finished, now_ms=LATE_MS, lapsed_attempt=1)[0] is Action.NOTHING
 
@@ -60,7 +60,7 @@ class TestTimeOut:
             action, transition = timeouts.time_out(step, now_ms=now_ms)
             actions.append(action)
             attempt = transition.after.attempt
-            step = transitions.start(transition.after, run_id=f"run {attempt}", attempt=attempt, now_ms=now_ms).after
+            step = runs.start(transition.after, run_id=f"run {attempt}", attempt=attempt, now_ms=now_ms).after
             now_ms += 1_000
 
         assert actions == [Action.RETRY] * permitted + [Action.GIVE_UP]
@@ -82,17 +82,17 @@ class TestTimeOut:
         assert transition.after.last_error == "worker lost: w1"
 
     def test_a_lapsed_lease_of_a_replaced_attempt_means_nothing(self) -> None:
-        second = transitions.start(RUNNING, run_id="other", attempt=2, is_leased=True, now_ms=10_400).after
+        second = runs.start(RUNNING, run_id="other", attempt=2, is_leased=True, now_ms=10_400).after
 
         assert timeouts.time_out(second, now_ms=10_500, lapsed_attempt=1)[0] is Action.NOTHING
 
     def test_a_lapsed_lease_means_nothing_once_the_run_needs_none(self) -> None:
-        finishing = transitions.claim_finish(RUNNING, attempt=1, run_id="run", now_ms=10_500).after
+        finishing = runs.claim_finish(RUNNING, attempt=1, run_id="run", now_ms=10_500).after
 
         assert timeouts.time_out(finishing, now_ms=10_600, lapsed_attempt=1)[0] is Action.NOTHING
 
     def test_the_reason_why_a_run_was_lost_is_kept(self) -> None:
-        lost = transitions.lose(RUNNING, "killed by signal 9", attempt=1, now_ms=10_500).after
+        lost = outcomes.lose(RUNNING, "killed by signal 9", attempt=1, now_ms=10_500).after
 
         assert timeouts.time_out(lost, now_ms=10_500)[1].after.last_error == "killed by signal 9"
 
@@ -193,7 +193,7 @@ class TestSettling:
         assert (after.deadline_ms, after.deadline_kind) == (LATE_MS + 1_010, DeadlineKind.RUN)
 
     def test_an_attempt_that_was_started_meanwhile_needs_no_confirmation(self) -> None:
-        started = transitions.start(self.CLAIMED, run_id="next", attempt=2, now_ms=LATE_MS + 5).after
+        started = runs.start(self.CLAIMED, run_id="next", attempt=2, now_ms=LATE_MS + 5).after
 
         assert not timeouts.confirm(started, attempt=2, now_ms=LATE_MS + 10).is_change
         assert not timeouts.confirm_told(started, attempt=2, now_ms=LATE_MS + 10).is_change
@@ -210,6 +210,6 @@ class TestSettling:
 
     def test_a_step_that_was_completed_meanwhile_is_not_given_up(self) -> None:
         claimed = timeouts.time_out(replace(RUNNING, retries_permitted=0), now_ms=LATE_MS)[1].after
-        completed = transitions.complete(claimed, now_ms=LATE_MS + 5).after
+        completed = outcomes.complete(claimed, now_ms=LATE_MS + 5).after
 
         assert not timeouts.give_up(completed, attempt=1, now_ms=LATE_MS + 10).is_change

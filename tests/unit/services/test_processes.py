@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from trellis_celery import errors
-from trellis_celery.domain import transitions
+from trellis_celery.domain import runs
 from trellis_celery.domain.events import EventKind
 from trellis_celery.domain.process import Process, ProcessState
 from trellis_celery.domain.step import DeadlineKind, ProcessStep, StepState
@@ -227,7 +227,7 @@ class TestRetry:
         process = start(service)
         Recorder(service.store).apply(
             StepKey(process.id, "a"),
-            lambda step, *, now_ms: transitions.queue(step, task_id="task", args_digest="", now_ms=now_ms),
+            lambda step, *, now_ms: runs.queue(step, task_id="task", args_digest="", now_ms=now_ms),
             message=b"message",
         )
         service.fail_step(process, "a", "broken")

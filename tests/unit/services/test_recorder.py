@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from trellis_celery import errors
-from trellis_celery.domain import by_hand, transitions
+from trellis_celery.domain import by_hand, outcomes
 from trellis_celery.domain.events import EventKind
 from trellis_celery.domain.process import Process
 from trellis_celery.domain.step import ProcessStep, StepState
@@ -107,13 +107,13 @@ def test_the_sinks_are_told_what_was_written_and_that_the_process_has_ended(
 def test_the_sinks_are_not_told_what_was_not_written(store: CountingStore, process: Process) -> None:
     sink = RecordingSink()
     changes = [
-        Change(process_id=process.id, transition=transitions.complete(process.step(name), now_ms=1)) for name in "ab"
+        Change(process_id=process.id, transition=outcomes.complete(process.step(name), now_ms=1)) for name in "ab"
     ]
     Recorder(store).apply(StepKey(process.id, "a"), by_hand.start)
 
-    outcomes = Recorder(store, sinks=[sink]).commit(changes)
+    written = Recorder(store, sinks=[sink]).commit(changes)
 
-    assert [type(outcome) for outcome in outcomes] == [Conflict, Committed]
+    assert [type(outcome) for outcome in written] == [Conflict, Committed]
     assert [event.step_name for _, event in sink.events] == ["b"]
 
 

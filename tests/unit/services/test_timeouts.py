@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from trellis_celery import errors
-from trellis_celery.domain import transitions
+from trellis_celery.domain import runs
 from trellis_celery.domain.events import EventKind, ProcessStepTimedOut
 from trellis_celery.domain.process import Process, ProcessState
 from trellis_celery.domain.step import DeadlineKind, ProcessStep, StepState
@@ -60,12 +60,12 @@ class World:
         if message is not None:
             recorder.apply(
                 key,
-                lambda step, *, now_ms: transitions.queue(step, task_id="task", args_digest="", now_ms=now_ms),
+                lambda step, *, now_ms: runs.queue(step, task_id="task", args_digest="", now_ms=now_ms),
                 message=message,
             )
         recorder.apply(
             key,
-            lambda step, *, now_ms: transitions.start(
+            lambda step, *, now_ms: runs.start(
                 step, run_id=f"run {step.attempt}", now_ms=now_ms, is_leased=lease_ms > 0
             ),
             lease_ms=lease_ms,
@@ -190,7 +190,7 @@ class TestRetrying:
         process = world.process()
         Recorder(world.store).apply(
             StepKey(process.id, "step"),
-            lambda step, *, now_ms: transitions.queue(step, task_id="task", args_digest="", now_ms=now_ms),
+            lambda step, *, now_ms: runs.queue(step, task_id="task", args_digest="", now_ms=now_ms),
             message=b"message",
         )
         world.clock.advance(5_000)
@@ -207,7 +207,7 @@ class TestRetrying:
         process = world.process()
         Recorder(world.store).apply(
             StepKey(process.id, "step"),
-            lambda step, *, now_ms: transitions.queue(step, task_id="task", args_digest="", now_ms=now_ms),
+            lambda step, *, now_ms: runs.queue(step, task_id="task", args_digest="", now_ms=now_ms),
         )
         world.clock.advance(5_000)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import uuid4
 
-from trellis_celery.domain import transitions
+from trellis_celery.domain import outcomes, runs
 from trellis_celery.domain.process import Process
 from trellis_celery.domain.step import ProcessStep
 from trellis_celery.domain.transitions import Transition
@@ -67,27 +67,27 @@ def apply(store: ProcessStore, process: Process, rule: Rule, step_name: str = "s
 
 def queue(*, at_ms: int) -> Rule:
     """Its deadline is `queue_timeout_ms` after `at_ms`."""
-    return lambda step: transitions.queue(step, task_id=uuid4().hex, args_digest="", now_ms=at_ms)
+    return lambda step: runs.queue(step, task_id=uuid4().hex, args_digest="", now_ms=at_ms)
 
 
 def start(*, at_ms: int = 1, attempt: int | None = None, is_leased: bool = False) -> Rule:
-    return lambda step: transitions.start(step, run_id=uuid4().hex, attempt=attempt, now_ms=at_ms, is_leased=is_leased)
+    return lambda step: runs.start(step, run_id=uuid4().hex, attempt=attempt, now_ms=at_ms, is_leased=is_leased)
 
 
 def complete(*, at_ms: int = 1) -> Rule:
-    return lambda step: transitions.complete(step, now_ms=at_ms)
+    return lambda step: outcomes.complete(step, now_ms=at_ms)
 
 
 def fail(*, at_ms: int = 1) -> Rule:
-    return lambda step: transitions.fail(step, "broken", now_ms=at_ms)
+    return lambda step: outcomes.fail(step, "broken", now_ms=at_ms)
 
 
 def cancel(*, at_ms: int = 1) -> Rule:
-    return lambda step: transitions.cancel(step, now_ms=at_ms)
+    return lambda step: outcomes.cancel(step, now_ms=at_ms)
 
 
 def reopen(*, at_ms: int = 1) -> Rule:
-    return lambda step: transitions.reopen(step, has_message=False, now_ms=at_ms)
+    return lambda step: outcomes.reopen(step, has_message=False, now_ms=at_ms)
 
 
 def loaded_step(store: ProcessStore, process: Process, step_name: str = "step") -> ProcessStep:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trellis_celery.domain import transitions
+from trellis_celery.domain import runs
 from trellis_celery.domain.step import ProcessStep
 from trellis_celery.ports import Due, LastCheck, LeaseKey, ProcessStore, StepKey
 from trellis_celery.testing.contract.builders import (
@@ -98,7 +98,7 @@ class ClockPromises:
         apply(
             store,
             process,
-            lambda step: transitions.heartbeat(
+            lambda step: runs.heartbeat(
                 step, attempt=1, run_id=started.run_id or "", extend_ms=90 * MINUTE_MS, now_ms=now_ms
             ),
             lease_ms=60 * MINUTE_MS,

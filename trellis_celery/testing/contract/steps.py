@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from trellis_celery.domain import transitions
+from trellis_celery.domain import outcomes
 from trellis_celery.domain.events import EventKind
 from trellis_celery.domain.process import ProcessState
 from trellis_celery.domain.step import StepState
@@ -110,7 +110,7 @@ class StepPromises:
         process = created(store, started_at_ms=500)
         apply(store, process, complete(at_ms=1_000))
 
-        apply(store, process, lambda step: transitions.fail(step, "late", run_id="other", now_ms=2_000))
+        apply(store, process, lambda step: outcomes.fail(step, "late", run_id="other", now_ms=2_000))
 
         assert loaded_step(store, process).state is StepState.COMPLETED
         assert store.history(process.id)[-1].kind is EventKind.OUTCOME_LATE

@@ -1,0 +1,42 @@
+from dataclasses import replace
+
+import pytest
+
+from tests.unit.domain.steps import CANCELLED, COMPLETED, FAILED, PENDING, TERMINAL
+from trellis_celery import errors
+from trellis_celery.domain import by_hand
+from trellis_celery.domain.step import ProcessStep
+
+
+class TestByHand:
+    def test_starting_a_running_step_again_does_not_start_its_time_again(self) -> None:
+        started = by_hand.start(PENDING, now_ms=1_000).after
+
+        assert by_hand.start(started, now_ms=1_500).after is started
+
+    def test_the_next_attempt_starts_once_it_is_asked_for(self) -> None:
+        started = by_hand.start(PENDING, now_ms=1_000).after
+        asked = replace(started, attempt=2, run_id=None)
+
+        after = by_hand.start(asked, now_ms=3_000).after
+
+        assert (after.attempt, after.deadline_ms) == (2, 4_000)
+
+    @pytest.mark.parametrize("finished", TERMINAL, ids=lambda step: step.state)
+    def test_a_finished_step_cannot_be_started(self, finished: ProcessStep) -> None:
+        with pytest.raises(errors.InvalidTransition):
+            by_hand.start(finished, now_ms=30_000)
+
+    def test_what_is_done_already_may_be_asked_for_again(self) -> None:
+        assert not by_hand.complete(COMPLETED, now_ms=30_000).is_change
+        assert not by_hand.fail(FAILED, "again", now_ms=30_000).is_change
+
+    @pytest.mark.parametrize("finished", [FAILED, CANCELLED], ids=lambda step: step.state)
+    def test_a_failed_or_cancelled_step_cannot_be_completed(self, finished: ProcessStep) -> None:
+        with pytest.raises(errors.InvalidTransition, match="cannot be completed"):
+            by_hand.complete(finished, now_ms=30_000)
+
+    @pytest.mark.parametrize("finished", [COMPLETED, CANCELLED], ids=lambda step: step.state)
+    def test_a_completed_or_cancelled_step_cannot_be_failed(self, finished: ProcessStep) -> None:
+        with pytest.raises(errors.InvalidTransition, match="cannot be failed"):
+            by_hand.fail(finished, "broken", now_ms=30_000)

@@ -1,0 +1,223 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.unit.domain.steps import COMPLETED, PENDING, QUEUED, RUNNING, SECOND, TERMINAL, kinds
+from trellis_celery.domain import outcomes, runs
+from trellis_celery.domain.events import EventKind
+from trellis_celery.domain.step import DeadlineKind, ProcessStep, StepState
+from trellis_celery.domain.transitions import HANDOFF_MS, Verdict
+
+
+class TestQueue:
+    def test_the_wait_for_a_worker_runs_from_the_publishing(self) -> None:
+        transition = runs.queue(PENDING, task_id="task", args_digest="args", now_ms=10_000)
+
+        assert transition.after.deadline_ms == 15_000
+        assert transition.after.deadline_kind is DeadlineKind.QUEUE
+        assert (transition.after.state, transition.after.attempt) == (StepState.PENDING, 1)
+        assert kinds(transition) == [EventKind.STEP_QUEUED]
+
+    def test_publishing_the_same_message_again_changes_nothing(self) -> None:
+        transition = runs.queue(QUEUED, task_id="task", args_digest="args", now_ms=11_000)
+
+        assert not transition.is_change
+        assert transition.verdict is Verdict.ACCEPTED
+
+    def test_the_same_call_under_another_id_is_a_duplicate(self) -> None:
+        transition = runs.queue(QUEUED, task_id="other", args_digest="args", now_ms=11_000)
+
+        assert (transition.is_change, transition.verdict) == (False, Verdict.DUPLICATE)
+
+    def test_another_call_of_the_task_is_not_the_step(self) -> None:
+        transition = runs.queue(QUEUED, task_id="other", args_digest="others", now_ms=11_000)
+
+        assert (transition.is_change, transition.verdict) == (False, Verdict.UNTRACKED)
+
+    def test_a_call_that_the_running_step_makes_of_itself_is_not_the_step(self) -> None:
+        transition = runs.queue(RUNNING, task_id="other", args_digest="args", is_own_run=True, now_ms=21_000)
+
+        assert (transition.is_change, transition.verdict) == (False, Verdict.UNTRACKED)
+
+    def test_the_same_id_sent_again_does_not_free_the_attempt_that_runs(self) -> None:
+        transition = runs.queue(RUNNING, task_id="task", args_digest="args", now_ms=21_000)
+
+        assert (transition.is_change, transition.verdict) == (False, Verdict.DUPLICATE)
+
+    @pytest.mark.parametrize("finished", TERMINAL, ids=lambda step: step.state)
+    def test_a_finished_step_is_not_queued_again(self, finished: ProcessStep) -> None:
+        transition = runs.queue(finished, task_id="task", args_digest="args", now_ms=30_000)
+
+        assert (transition.is_change, transition.verdict) == (False, Verdict.DUPLICATE)
+
+
+class TestQueueAgain:
+    def test_a_retry_by_celery_stays_within_the_attempt_and_frees_it_for_another_run(self) -> None:
+        transition = runs.queue_again(RUNNING, attempt=1, run_id="run", celery_retries=1, now_ms=21_000)
+
+        after = transition.after
+        assert (after.attempt, after.run_id, after.is_leased, after.celery_retries) == (1, None, False, 1)
+        assert (after.deadline_ms, after.deadline_kind) == (22_000, DeadlineKind.QUEUE)
+        assert kinds(transition) == [EventKind.STEP_RETRYING]
+
+    def test_a_retry_with_a_countdown_waits_for_it_first(self) -> None:
+        after = runs.queue_again(RUNNING, attempt=1, run_id="run", delay_ms=30_000, now_ms=21_000).after
+
+        assert after.deadline_ms == 52_000
+
+    def test_the_main_process_may_send_the_task_of_a_child_that_died(self) -> None:
+        assert runs.queue_again(RUNNING, attempt=1, run_id=None, now_ms=21_000).after.run_id is None
+
+    @pytest.mark.parametrize("sender", [{"attempt": 1, "run_id": "run"}, {"attempt": 2, "run_id": "run"}])
+    def test_a_run_that_was_replaced_cannot_send_the_step_again(self, sender: dict[str, Any]) -> None:
+        transition = runs.queue_again(SECOND, **sender, now_ms=31_000)
+
+        assert (transition.is_change, transition.verdict) == (False, Verdict.STALE)
+
+    def test_nobody_takes_the_finish_from_the_run_that_has_claimed_it(self) -> None:
+        finishing = runs.claim_finish(SECOND, attempt=1, run_id="first", now_ms=31_000).after
+
+        taken = [
+            runs.queue_again(finishing, attempt=2, run_id=SECOND.run_id, now_ms=31_100),
+            runs.queue_again(finishing, attempt=2, run_id=None, now_ms=31_100),
+            outcomes.lose(finishing, "child gone", attempt=2, now_ms=31_100),
+            outcomes.cancel(finishing, attempt=2, run_id=SECOND.run_id, now_ms=31_100),
+        ]
+
+        assert [transition.is_change for transition in taken] == [False] * 4
+
+    @pytest.mark.parametrize("finished", TERMINAL, ids=lambda step: step.state)
+    def test_a_finished_step_is_not_sent_again(self, finished: ProcessStep) -> None:
+        transition = runs.queue_again(finished, attempt=1, run_id=None, now_ms=31_000)
+
+        assert (transition.is_change, transition.verdict) == (False, Verdict.FINISHED)
+
+
+class TestStart:
+    def test_the_time_of_a_run_counts_from_its_start(self) -> None:
+        transition = runs.start(QUEUED, run_id="run", attempt=1, worker="w1", now_ms=20_000)
+
+        after = transition.after
+        assert (after.state, after.started_at_ms, after.worker) == (StepState.IN_PROGRESS, 20_000, "w1")
+        assert (after.deadline_ms, after.deadline_kind) == (21_000, DeadlineKind.RUN)
+        assert kinds(transition) == [EventKind.STEP_STARTED]
+
+    def test_a_step_without_a_timeout_may_run_as_long_as_it_likes(self) -> None:
+        after = runs.start(replace(QUEUED, timeout_ms=None), run_id="run", now_ms=20_000).after
+
+        assert (after.deadline_ms, after.deadline_kind) == (None, None)
+
+    def test_a_step_that_was_never_queued_starts_as_its_first_attempt(self) -> None:
+        assert runs.start(PENDING, run_id="run", now_ms=20_000).after.attempt == 1
+
+    def test_asking_again_with_the_same_run_is_accepted_and_changes_nothing(self) -> None:
+        transition = runs.start(RUNNING, run_id="run", attempt=1, now_ms=20_500)
+
+        assert (transition.is_change, transition.verdict) == (False, Verdict.ACCEPTED)
+
+    def test_only_one_run_of_an_attempt_starts(self) -> None:
+        transition = runs.start(RUNNING, run_id="copy", attempt=1, now_ms=20_500)
+
+        assert transition.verdict is Verdict.DUPLICATE
+        assert transition.after is RUNNING
+        assert [event.detail for event in transition.events] == ["duplicate"]
+
+    def test_a_replaced_attempt_does_not_start(self) -> None:
+        transition = runs.start(SECOND, run_id="run", attempt=1, now_ms=31_000)
+
+        assert transition.verdict is Verdict.STALE
+        assert transition.after is SECOND
+
+    def test_a_message_of_a_newer_attempt_than_the_stored_one_starts_it(self) -> None:
+        after = runs.start(RUNNING, run_id="other", attempt=2, now_ms=30_000).after
+
+        assert (after.attempt, after.run_id, after.started_at_ms) == (2, "other", 30_000)
+
+    def test_a_copy_from_before_celerys_retry_does_not_start(self) -> None:
+        retrying = runs.queue_again(RUNNING, attempt=1, run_id="run", celery_retries=1, now_ms=21_000).after
+
+        verdicts = [
+            runs.start(retrying, run_id="copy", attempt=1, celery_retries=retries, now_ms=21_100).verdict
+            for retries in (0, 1)
+        ]
+
+        assert verdicts == [Verdict.STALE, Verdict.ACCEPTED]
+
+    def test_a_retry_that_the_store_was_not_told_of_starts_all_the_same(self) -> None:
+        transition = runs.start(RUNNING, run_id="retry", attempt=1, celery_retries=1, now_ms=21_000)
+
+        assert (transition.verdict, transition.after.run_id) == (Verdict.ACCEPTED, "retry")
+
+    @pytest.mark.parametrize("finished", TERMINAL, ids=lambda step: step.state)
+    def test_a_finished_step_does_not_start(self, finished: ProcessStep) -> None:
+        transition = runs.start(finished, run_id="run", attempt=9, now_ms=30_000)
+
+        assert transition.verdict is Verdict.FINISHED
+        assert transition.after is finished
+
+
+class TestClaimFinish:
+    def test_the_first_run_to_ask_may_finish_and_no_other(self) -> None:
+        first = runs.claim_finish(SECOND, attempt=1, run_id="run", now_ms=31_000)
+        second = runs.claim_finish(first.after, attempt=2, run_id="other", now_ms=31_001)
+
+        assert first.verdict is Verdict.ACCEPTED
+        assert first.after.deadline_ms == 31_000 + HANDOFF_MS
+        assert second.verdict is Verdict.DUPLICATE
+
+    def test_asking_again_is_accepted_again(self) -> None:
+        claimed = runs.claim_finish(SECOND, attempt=1, run_id="run", now_ms=31_000).after
+
+        transition = runs.claim_finish(claimed, attempt=1, run_id="run", now_ms=31_001)
+
+        assert (transition.is_change, transition.verdict) == (False, Verdict.ACCEPTED)
+
+    def test_nobody_else_completes_while_one_run_finishes(self) -> None:
+        claimed = runs.claim_finish(SECOND, attempt=1, run_id="run", now_ms=31_000).after
+
+        late = outcomes.complete(claimed, attempt=2, run_id="other", now_ms=31_001)
+        done = outcomes.complete(claimed, attempt=1, run_id="run", now_ms=31_002)
+
+        assert late.after is claimed
+        assert done.after.state is StepState.COMPLETED
+
+    def test_no_run_of_a_finished_step_may_finish(self) -> None:
+        transition = runs.claim_finish(COMPLETED, attempt=1, run_id="other", now_ms=31_000)
+
+        assert transition.verdict is Verdict.FINISHED
+
+
+class TestLettingGo:
+    def test_a_released_attempt_may_start_again_and_is_sent_again_if_it_does_not(self) -> None:
+        released = runs.release(RUNNING, attempt=1, run_id="run", resend_in_ms=3_000, now_ms=20_500).after
+
+        assert (released.deadline_ms, released.deadline_kind) == (23_500, DeadlineKind.QUEUE)
+        assert runs.start(released, run_id="again", attempt=1, now_ms=21_000).verdict is Verdict.ACCEPTED
+
+    def test_a_step_that_was_handed_over_keeps_its_time(self) -> None:
+        after = runs.hand_over(RUNNING, attempt=1, run_id="run", now_ms=20_500).after
+
+        assert (after.state, after.is_leased) == (StepState.IN_PROGRESS, False)
+        assert (after.deadline_ms, after.deadline_kind) == (21_500, DeadlineKind.RUN)
+
+    def test_a_run_lets_go_only_of_what_it_holds(self) -> None:
+        released = runs.release(SECOND, attempt=1, run_id="run", resend_in_ms=3_000, now_ms=31_000)
+        handed_over = runs.hand_over(RUNNING, attempt=1, run_id="copy", now_ms=20_500)
+
+        assert (released.is_change, released.verdict) == (False, Verdict.STALE)
+        assert (handed_over.is_change, handed_over.verdict) == (False, Verdict.STALE)
+
+
+class TestHeartbeat:
+    def test_a_heartbeat_moves_the_deadline_from_now(self) -> None:
+        after = runs.heartbeat(RUNNING, attempt=1, run_id="run", extend_ms=9_000, now_ms=20_900).after
+
+        assert after.deadline_ms == 29_900
+
+    def test_a_replaced_or_finished_run_gets_no_more_time(self) -> None:
+        replaced = runs.heartbeat(SECOND, attempt=1, run_id="run", extend_ms=9_000, now_ms=31_000)
+        finished = runs.heartbeat(COMPLETED, attempt=1, run_id="run", extend_ms=9_000, now_ms=31_000)
+
+        assert (replaced.is_change, replaced.verdict) == (False, Verdict.STALE)
+        assert (finished.is_change, finished.verdict) == (False, Verdict.FINISHED)

@@ -1,0 +1,210 @@
+"""What a step becomes as its messages are sent, and as runs start, go on and let go.
+
+At most one run is accepted for each attempt. A message is told from copies of it by its attempt and by Celery's count
+of its own retries: what is older than the record is stale.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from trellis_celery.domain.events import Event, EventKind
+from trellis_celery.domain.step import DeadlineKind, ProcessStep, StepState
+from trellis_celery.domain.transitions import HANDOFF_MS, Transition, Verdict, is_held_by_another
+
+
+def queue(
+    step: ProcessStep, *, task_id: str, args_digest: str, now_ms: int, delay_ms: int = 0, is_own_run: bool = False
+) -> Transition:
+    """A message for the step is about to be published for the first time.
+
+    `delay_ms`: how long it waits on purpose. `is_own_run`: the publisher is the running step itself, so this is a call
+    of its own, which cannot be the step's.
+    """
+    if step.task_id is None and not step.state.is_terminal:
+        attempt = max(step.attempt, 1)
+        after = replace(
+            step,
+            attempt=attempt,
+            task_id=task_id,
+            args_digest=args_digest,
+            run_id=None,
+            deadline_ms=now_ms + delay_ms + step.queue_timeout_ms,
+            deadline_kind=DeadlineKind.QUEUE,
+        )
+        return Transition(step, after, (Event(EventKind.STEP_QUEUED, step.name, attempt, now_ms, task_id),))
+    if step.task_id == task_id:  # sent once more under the id that it had: by a chain that is sent again, for instance
+        may_start = step.run_id is None and not step.state.is_terminal
+        return Transition(step, step, verdict=Verdict.ACCEPTED if may_start else Verdict.DUPLICATE)
+    is_same_call = step.args_digest == args_digest and not is_own_run
+    return Transition(step, step, verdict=Verdict.DUPLICATE if is_same_call else Verdict.UNTRACKED)
+
+
+def queue_again(
+    step: ProcessStep,
+    *,
+    attempt: int,
+    run_id: str | None,
+    now_ms: int,
+    delay_ms: int = 0,
+    celery_retries: int = 0,
+) -> Transition:
+    """Celery sends the step's task again under its own id: the attempt goes on in another run.
+
+    `run_id`: the run that sends it; None if that is the worker's main process, or a task that replaced the step's. If
+    the attempt or the run was replaced, or the step is finished, the message changes nothing and will be refused.
+    """
+    if step.state.is_terminal:
+        return Transition(step, step, verdict=Verdict.FINISHED)
+    if attempt < step.attempt or is_held_by_another(step, run_id):
+        return Transition(step, step, verdict=Verdict.STALE)
+    after = replace(
+        step,
+        attempt=attempt,
+        run_id=None,
+        celery_retries=celery_retries,
+        is_leased=False,
+        is_finishing=False,
+        deadline_ms=now_ms + delay_ms + (step.timeout_ms or step.queue_timeout_ms),
+        deadline_kind=DeadlineKind.QUEUE,
+    )
+    return Transition(step, after, (Event(EventKind.STEP_RETRYING, step.name, attempt, now_ms),))
+
+
+def start(
+    step: ProcessStep,
+    *,
+    run_id: str,
+    now_ms: int,
+    attempt: int | None = None,
+    task_id: str | None = None,
+    celery_retries: int | None = None,
+    worker: str | None = None,
+    is_leased: bool = False,
+) -> Transition:
+    """A run wants to start. At most one run is accepted per attempt; asking again with its own id is accepted again.
+
+    `attempt` and `celery_retries` are what the message carries; None when there was no message to carry them. Each of
+    Celery's own retries is one more run of the same attempt, and copies of the message from before it are stale.
+    """
+    attempt = max(step.attempt if attempt is None else attempt, 1)
+    celery_retries = step.celery_retries if celery_retries is None else celery_retries
+    verdict = _may_start(step, run_id=run_id, attempt=attempt, celery_retries=celery_retries)
+    if verdict is not Verdict.ACCEPTED:
+        return _refused(step, verdict, attempt=attempt, now_ms=now_ms)
+    if step.run_id == run_id:
+        return Transition(step, step)
+    has_limit = step.timeout_ms is not None
+    after = replace(
+        step,
+        state=StepState.IN_PROGRESS,
+        attempt=attempt,
+        run_id=run_id,
+        celery_retries=celery_retries,
+        task_id=task_id or step.task_id,
+        worker=worker,
+        is_leased=is_leased,
+        is_finishing=False,
+        resend_count=0,
+        started_at_ms=now_ms,
+        deadline_ms=now_ms + (step.timeout_ms or 0) if has_limit else None,
+        deadline_kind=DeadlineKind.RUN if has_limit else None,
+    )
+    return Transition(step, after, (Event(EventKind.STEP_STARTED, step.name, attempt, now_ms, worker or ""),))
+
+
+def _may_start(step: ProcessStep, *, run_id: str, attempt: int, celery_retries: int) -> Verdict:
+    if step.state.is_terminal:
+        return Verdict.FINISHED
+    message, current = (attempt, celery_retries), (step.attempt, step.celery_retries)
+    if message < current:
+        return Verdict.STALE
+    if message == current and step.run_id not in (None, run_id):
+        return Verdict.DUPLICATE
+    return Verdict.ACCEPTED
+
+
+def _refused(step: ProcessStep, verdict: Verdict, *, attempt: int, now_ms: int) -> Transition:
+    event = Event(EventKind.RUN_REFUSED, step.name, attempt, now_ms, verdict.name.lower())
+    return Transition(step, step, (event,), verdict)
+
+
+def claim_finish(step: ProcessStep, *, attempt: int, run_id: str, now_ms: int) -> Transition:
+    """A run whose attempt may have been replaced has ended: may it send its links and chain?
+
+    Asked only by such runs. The first to ask is accepted and every other run is refused from then on, unless the
+    accepted one dies before it completes the step.
+    """
+    if step.state.is_terminal:
+        return _refused(step, Verdict.FINISHED, attempt=attempt, now_ms=now_ms)
+    if step.run_id == run_id and step.is_finishing:
+        return Transition(step, step)
+    if step.is_finishing and step.run_id is not None:
+        return _refused(step, Verdict.DUPLICATE, attempt=attempt, now_ms=now_ms)
+    after = replace(
+        step,
+        run_id=run_id,
+        is_finishing=True,
+        is_leased=False,
+        deadline_ms=now_ms + HANDOFF_MS,
+        deadline_kind=DeadlineKind.RUN,
+    )
+    return Transition(step, after)
+
+
+def release(step: ProcessStep, *, attempt: int, run_id: str, resend_in_ms: int, now_ms: int) -> Transition:
+    """The run gave its message back: the same attempt may start again, and is sent again if it does not."""
+    return _let_go(
+        step,
+        EventKind.STEP_RELEASED,
+        attempt=attempt,
+        run_id=run_id,
+        wait_ms=resend_in_ms,
+        kind=DeadlineKind.QUEUE,
+        now_ms=now_ms,
+    )
+
+
+def hand_over(step: ProcessStep, *, attempt: int, run_id: str, now_ms: int) -> Transition:
+    """The run replaced itself by other tasks, of which the last will finish under the step's task id."""
+    return _let_go(
+        step,
+        EventKind.STEP_HANDED_OVER,
+        attempt=attempt,
+        run_id=run_id,
+        wait_ms=step.timeout_ms or step.queue_timeout_ms,
+        kind=DeadlineKind.RUN,
+        now_ms=now_ms,
+    )
+
+
+def _let_go(
+    step: ProcessStep,
+    event: EventKind,
+    *,
+    attempt: int,
+    run_id: str,
+    wait_ms: int,
+    kind: DeadlineKind,
+    now_ms: int,
+) -> Transition:
+    if step.state.is_terminal or step.attempt != attempt or step.run_id != run_id:
+        return Transition(step, step, verdict=Verdict.STALE)
+    after = replace(
+        step,
+        run_id=None,
+        is_leased=False,
+        is_finishing=False,
+        deadline_ms=now_ms + wait_ms,
+        deadline_kind=kind,
+    )
+    return Transition(step, after, (Event(event, step.name, attempt, now_ms),))
+
+
+def heartbeat(step: ProcessStep, *, attempt: int, run_id: str, extend_ms: int, now_ms: int) -> Transition:
+    """The run asks for `extend_ms` from now. Refused when the attempt was replaced or the step is finished."""
+    if step.state.is_terminal:
+        return Transition(step, step, verdict=Verdict.FINISHED)
+    if step.attempt != attempt or step.run_id != run_id:
+        return Transition(step, step, verdict=Verdict.STALE)
+    return Transition(step, replace(step, deadline_ms=now_ms + extend_ms, deadline_kind=DeadlineKind.RUN))
