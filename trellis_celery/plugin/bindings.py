@@ -1,17 +1,17 @@
 """Which tasks do which steps: the `process_step` decorator, and the look-up by task name.
 
 The decorator may stand where there is no task yet, only Celery's promise of one, and looking at a promise would make
-the task and finalize its app at import. So it writes on what it can write on, and remembers the rest until an app is
-asked.
+the task and finalize its app at import. So it writes on the function that the task will be made from: every task that
+any app makes from it then has the step.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from celery import Celery
-from celery.exceptions import NotRegistered
 from celery.local import PromiseProxy, Proxy
 
 from trellis_celery import errors
@@ -20,9 +20,6 @@ from trellis_celery.domain.definitions import Step, step_of_task
 T = TypeVar("T")
 
 _MARK = "__trellis_steps__"
-
-#: Promised tasks with a decorator above: they cannot be written on.
-_promised: list[tuple[Any, Step]] = []
 
 
 def process_step(step: Step) -> Callable[[T], T]:
@@ -38,10 +35,8 @@ def process_step(step: Step) -> Callable[[T], T]:
     step.process_type  # noqa: B018 - raises if the step is in no process type
 
     def bind(target: T) -> T:
-        if issubclass(type(target), Proxy):
-            _promised.append((target, step))
-        else:
-            _mark(target, step)
+        # Its class, and not `isinstance`: that would ask the promise for its class, and so keep it.
+        _mark(_behind(target) if issubclass(type(target), Proxy) else target, step)
         return target
 
     return bind
@@ -53,16 +48,29 @@ def _mark(target: Any, step: Step) -> None:
         setattr(target, _MARK, (*steps, step))
 
 
+def _behind(promise: Any) -> Any:
+    """What a promised task is or will be made from. Raises DefinitionError if that cannot be seen."""
+    if issubclass(type(promise), PromiseProxy) and promise.__evaluated__():
+        return promise._get_current_object()
+    make, arguments = (object.__getattribute__(promise, f"_Proxy__{name}") for name in ("local", "args"))
+    if arguments:  # `app.task`: a call of `app._task_from_fun` with the function
+        return arguments[0]
+    function = inspect.getclosurevars(make).nonlocals.get("fun")  # `shared_task`: a look-up of its task in any app
+    if function is None:
+        raise errors.DefinitionError("this release of Celery hides the function of the task: put process_step below it")
+    return function
+
+
 class Bindings:
     """The steps of the tasks of one app."""
 
     def __init__(self, app: Celery) -> None:
         self._tasks: Any = app._tasks  # type: ignore[attr-defined]  # `app.tasks` would finalize the app
-        self._found: dict[str, tuple[Step, ...]] = {}
 
     def step_of(self, task_name: str, process_type: str) -> Step | None:
         """The step that the task does in a process of this type."""
-        for step in self._steps_of(task_name):
+        task = self._tasks.get(task_name)
+        for step in () if task is None else _steps_on(task):
             if step.process_type.type_name == process_type:
                 return step
         return step_of_task(process_type, task_name)
@@ -75,38 +83,9 @@ class Bindings:
         """The app's own tasks. Any may do a step: one that is bound, or one that a bound task replaced itself by."""
         return [task for name, task in list(self._tasks.items()) if not name.startswith("celery.")]
 
-    def _steps_of(self, task_name: str) -> tuple[Step, ...]:
-        found = self._found.get(task_name)
-        if found is None:
-            _resolve_promised(self._tasks)
-            task = self._tasks.get(task_name)
-            if task is None:
-                return ()  # it may be defined later
-            found = _steps_on(task)
-            if found:
-                self._found[task_name] = found
-        return found
-
 
 def _steps_on(task: Any) -> tuple[Step, ...]:
     """The steps on the task itself, on its own class and on its body; a subclass of a bound task is another task."""
-    found = (*vars(task).get(_MARK, ()), *vars(type(task)).get(_MARK, ()), *getattr(task.run, _MARK, ()))
-    return tuple(dict.fromkeys(found))
-
-
-def _resolve_promised(tasks: Any) -> None:
-    """Write on those of an app's tasks whose promises have been kept by now."""
-    for promise, step in _promised:
-        if _is_promise(promise) and not promise.__evaluated__():
-            continue  # a task of an app that is not finalized yet
-        try:
-            task = tasks.get(promise.name)
-        except NotRegistered:
-            continue  # a shared task that the current app does not have
-        if task is not None:
-            _mark(task, step)
-
-
-def _is_promise(target: Any) -> bool:
-    """Whether it is a promise that is kept once; asking it for its class would keep it."""
-    return issubclass(type(target), PromiseProxy)
+    body = inspect.unwrap(task.run)
+    marked = (vars(task), vars(type(task)), getattr(getattr(body, "__func__", body), "__dict__", {}))
+    return tuple(dict.fromkeys(step for where in marked for step in where.get(_MARK, ())))
