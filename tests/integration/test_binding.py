@@ -286,3 +286,19 @@ def test_only_a_declared_step_that_a_task_can_do_is_bound() -> None:
     for not_a_step in (Order.confirm, Step(), "pay"):
         with pytest.raises(errors.DefinitionError):
             process_step(not_a_step)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("is_shared", [False, True], ids=["app_task", "shared_task"])
+def test_two_tasks_of_one_function_do_the_steps_that_each_was_bound_to(app: Celery, is_shared: bool) -> None:
+    def work(order: str) -> str:
+        return order
+
+    prefix = uuid4().hex[:8]
+    for step in (Order.pay, Order.deliver):
+        name = f"{prefix}.{step.name}"
+        process_step(step)(shared_task(name=name)(work) if is_shared else app.task(name=name, shared=False)(work))
+
+    app.finalize()
+
+    found = [app.trellis.bindings.step_of(f"{prefix}.{name}", "Order") for name in ("pay", "deliver")]
+    assert found == [Order.pay, Order.deliver]

@@ -1,8 +1,8 @@
 """Which tasks do which steps: the `process_step` decorator, and the look-up by task name.
 
 The decorator may stand where there is no task yet, only Celery's promise of one, and looking at a promise would make
-the task and finalize its app at import. So it writes on the function that the task will be made from: every task that
-any app makes from it then has the step.
+the task and finalize its app at import. So it asks a promise of `app.task` to be told when it is kept. One of
+`shared_task` is kept anew by each app and tells nobody: there it writes on the function that those tasks are made of.
 """
 
 from __future__ import annotations
@@ -35,30 +35,34 @@ def process_step(step: Step) -> Callable[[T], T]:
     step.process_type  # noqa: B018 - raises if the step is in no process type
 
     def bind(target: T) -> T:
-        # Its class, and not `isinstance`: that would ask the promise for its class, and so keep it.
-        _mark(_behind(target) if issubclass(type(target), Proxy) else target, step)
+        # Its type, and not `isinstance`: that would ask a promise for its class, and so keep it.
+        if issubclass(type(target), PromiseProxy):
+            promise: Any = target
+            promise.__then__(lambda: _mark(promise._get_current_object(), step))
+        elif issubclass(type(target), Proxy):
+            function, task_name = _behind_shared(target)
+            _mark(function, step, task_name=task_name)
+        else:
+            _mark(target, step)
         return target
 
     return bind
 
 
-def _mark(target: Any, step: Step) -> None:
-    steps = vars(target).get(_MARK, ())
-    if step not in steps:
-        setattr(target, _MARK, (*steps, step))
+def _mark(target: Any, step: Step, *, task_name: str | None = None) -> None:
+    """Write on a task, a class or a function that it does the step; on a function, if made a task of this name."""
+    marks = vars(target).get(_MARK, ())
+    if (step, task_name) not in marks:
+        setattr(target, _MARK, (*marks, (step, task_name)))
 
 
-def _behind(promise: Any) -> Any:
-    """What a promised task is or will be made from. Raises DefinitionError if that cannot be seen."""
-    if issubclass(type(promise), PromiseProxy) and promise.__evaluated__():
-        return promise._get_current_object()
-    make, arguments = (object.__getattribute__(promise, f"_Proxy__{name}") for name in ("local", "args"))
-    if arguments:  # `app.task`: a call of `app._task_from_fun` with the function
-        return arguments[0]
-    function = inspect.getclosurevars(make).nonlocals.get("fun")  # `shared_task`: a look-up of its task in any app
-    if function is None:
-        raise errors.DefinitionError("this release of Celery hides the function of the task: put process_step below it")
-    return function
+def _behind_shared(promise: Any) -> tuple[Any, str | None]:
+    """The function of a shared task, and the name that it was given. Raises DefinitionError if they cannot be seen."""
+    look_up = object.__getattribute__(promise, "_Proxy__local")
+    seen = inspect.getclosurevars(look_up).nonlocals
+    if "fun" not in seen:
+        raise errors.DefinitionError("this release of Celery hides the function of a shared task: swap the decorators")
+    return seen["fun"], seen.get("name")
 
 
 class Bindings:
@@ -87,5 +91,6 @@ class Bindings:
 def _steps_on(task: Any) -> tuple[Step, ...]:
     """The steps on the task itself, on its own class and on its body; a subclass of a bound task is another task."""
     body = inspect.unwrap(task.run)
-    marked = (vars(task), vars(type(task)), getattr(getattr(body, "__func__", body), "__dict__", {}))
-    return tuple(dict.fromkeys(step for where in marked for step in where.get(_MARK, ())))
+    places = (vars(task), vars(type(task)), getattr(getattr(body, "__func__", body), "__dict__", {}))
+    marks = (mark for place in places for mark in place.get(_MARK, ()))
+    return tuple(dict.fromkeys(step for step, task_name in marks if task_name in (None, task.name)))
