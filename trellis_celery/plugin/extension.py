@@ -62,6 +62,7 @@ class Trellis:
         self._sinks = (LogSink(), *sinks)
         self._on_timed_out = on_timed_out
         self._opened: dict[int, ProcessStore] = {}
+        self._guarded = 0
         app.trellis = self  # type: ignore[attr-defined]
         receivers.connect()
         track_publishing(app, self)
@@ -166,9 +167,11 @@ class Trellis:
         )
 
     def require_guards(self) -> None:
-        """Finalize the app if nothing has yet: a task that is then run eagerly would not be guarded."""
+        """Guard the tasks that were defined since: one that is run eagerly meets no worker that would."""
         if getattr(self.app, "autofinalize", True):
             self.app.finalize()
+        if len(self.bindings.tasks()) > self._guarded:
+            self._guard_tasks()
 
     def _on_finalize(self, sender: Celery, **_: Any) -> None:
         self._guard_tasks()
@@ -184,5 +187,7 @@ class Trellis:
 
     def _guard_tasks(self, **_: Any) -> None:
         """Once when the app is finalized, and again as a worker starts, for tasks that were defined after that."""
-        for task in self.bindings.tasks():
+        tasks = self.bindings.tasks()
+        for task in tasks:
             guard(task)
+        self._guarded = len(tasks)
