@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,13 +24,15 @@ _UNAVAILABLE_CODES = (
     "MISCONF",
     "NOREPLICAS",
     "LOADING",
-    "BUSY ",
+    "BUSY",
     "OOM",
     "READONLY",
     "MASTERDOWN",
     "TRYAGAIN",
     "UNBLOCKED",
 )
+
+_IN_SCRIPT = re.compile(r"@user_script: ?\d+: -(\w+) ")
 
 
 @contextmanager
@@ -46,8 +49,14 @@ def as_ours(error: Exception, key: str = "") -> errors.StoreError:
     if isinstance(error, errors.StoreError):
         return error
     text = str(error)
-    if isinstance(error, _UNAVAILABLE) or text.startswith(_UNAVAILABLE_CODES):
+    if isinstance(error, _UNAVAILABLE) or _code(text) in _UNAVAILABLE_CODES:
         return errors.StoreUnavailable(f"the store does not answer: {text or type(error).__name__}")
     if "WRONGTYPE" in text or "user_script" in text:
         return errors.CorruptRecord(key=key, problem=text)
     return errors.StoreError(f"the store refused: {text}")
+
+
+def _code(text: str) -> str:
+    """The server's own word for the error; before Redis 7 it stands inside of what it says about the script."""
+    inside = _IN_SCRIPT.search(text)
+    return inside.group(1) if inside else text.partition(" ")[0]

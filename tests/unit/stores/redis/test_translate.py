@@ -6,7 +6,12 @@ from redis import exceptions
 from trellis_celery import errors
 from trellis_celery.stores.redis.translate import as_ours, translated
 
+#: As Redis 6.2 tells of an error within a script.
+IN_A_SCRIPT = "Error running script (call to f_34bb): @user_script:83: @user_script: 83: -{} command not allowed now."
+
 AWAY = [
+    exceptions.ResponseError(IN_A_SCRIPT.format("OOM")),
+    exceptions.ResponseError(IN_A_SCRIPT.format("READONLY")),
     exceptions.ConnectionError("refused"),
     exceptions.TimeoutError("no reply"),
     exceptions.BusyLoadingError("loading"),
