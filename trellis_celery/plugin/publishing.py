@@ -158,14 +158,14 @@ class _Publication:
         process_id, process_type = self._sender.process_key
         step = self._trellis.bindings.step_of(self._task_name, process_type)
         if step is None:
-            if parent is not None and parent.process_id == process_id:
-                return replace(parent, record=None, may_claim=False)
             is_unknown = not self._trellis.bindings.knows(self._task_name)
             if is_unknown:
                 logger.warning(
                     "task_unknown_to_sender",
                     extra={"process_id": process_id, "task": self._task_name, "hint": "declare it: Step(task=…)"},
                 )
+            if parent is not None and parent.process_id == process_id:
+                return replace(parent, record=None, may_claim=is_unknown)
             return Header(process_id=process_id, process_type=process_type, may_claim=is_unknown)
         process = self._sender.process
         record = None if process is None else process.steps.get(step.name)
