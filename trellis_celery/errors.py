@@ -13,6 +13,7 @@
     ├── MessageUnsendable         a stored message can never be sent again
     └── StoreError                the store refused or could not be understood
         ├── StoreUnavailable      it did not answer in time, or not at all
+        ├── SchemaOutdated        its tables are missing or of another release
         ├── StaleWrite            a repository was given a record that is older than its own
         └── CorruptRecord         what it returned is not ours
 
@@ -92,6 +93,16 @@ class StoreError(TrellisError):
 
 class StoreUnavailable(StoreError):
     """The store did not answer in time, or not at all. Nothing is known of the operation's fate."""
+
+
+class SchemaOutdated(StoreError):
+    """The tables are missing, or are those of another release. Nothing was read or written."""
+
+    def __init__(self, *, found: str | None, needed: str) -> None:
+        self.found = found
+        self.needed = needed
+        tables = "there are no tables" if found is None else f"the tables are of schema {found}"
+        super().__init__(f"{tables}, and this release needs schema {needed}: run `celery -A … trellis migrate`")
 
 
 class CorruptRecord(StoreError):

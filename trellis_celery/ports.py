@@ -10,8 +10,12 @@ from uuid import uuid4
 from trellis_celery.domain.events import Event
 from trellis_celery.domain.identity import BusinessKey
 from trellis_celery.domain.process import Process, ProcessState
+from trellis_celery.domain.queries import Finished, Position, ProcessFilter, ProcessSummary
 from trellis_celery.domain.step import ProcessStep
 from trellis_celery.domain.transitions import Transition
+
+#: What a listing asks for if nothing is said: every process.
+EVERYTHING = ProcessFilter()
 
 
 class Clock(Protocol):
@@ -145,16 +149,76 @@ class ProcessStore(Clock, Protocol):
         """The process's log, oldest first."""
         ...
 
-    def list_processes(self, *, state: ProcessState | None = None, limit: int = 50) -> list[Process]:
-        """The newest processes, of one state or of all."""
+    def list_processes(
+        self, only: ProcessFilter = EVERYTHING, *, limit: int = 50, after: Position | None = None
+    ) -> list[ProcessSummary]:
+        """Processes in the order of their positions, newest first; `after`: those behind this position.
+
+        Found by an index: what it costs follows from `limit`, not from how many processes there are.
+        """
         ...
 
     def last_check(self) -> LastCheck: ...
 
     def note_check(self, check: LastCheck) -> None: ...
 
-    def delete(self, process_id: str) -> None:
-        """Remove a process and everything about it."""
+    def finished(
+        self, *, is_archived: bool, until_ms: int | None = None, limit: int, after: Finished | None = None
+    ) -> list[Finished]:
+        """Terminal processes that were last changed at or before `until_ms`, longest ago first; `after`: those behind it.
+
+        `is_archived` False: those that wait for being archived since. Every change of a terminal process makes it wait
+        again, with a later `since_ms`; a process that is no longer terminal is in neither list.
+        """
+        ...
+
+    def count_finished(self, *, is_archived: bool) -> int:
+        """How many processes `finished` would list."""
+        ...
+
+    def mark_archived(self, finished: Sequence[Finished]) -> None:
+        """Let the processes wait no longer. One that was changed since `since_ms` goes on waiting."""
+        ...
+
+    def delete(self, process_id: str, *, finished_since_ms: int | None = None) -> bool:
+        """Remove a process and everything about it; tell whether there was one.
+
+        `finished_since_ms`: only if it is terminal and was last changed then, as `finished` told.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Chronicle:
+    """A finished process with its whole log, as it goes into the archive."""
+
+    process: Process
+    events: Sequence[Event]
+    finished: Finished
+
+
+class HistoryArchive(Protocol):
+    """Keeps finished processes for good. Every method raises StoreUnavailable, SchemaOutdated, and no driver's errors."""
+
+    def write(self, chronicles: Sequence[Chronicle]) -> None:
+        """Store them all or none. A process is kept once: one that is there already is brought up to date.
+
+        A chronicle that is older than what is there changes nothing.
+        """
+        ...
+
+    def load(self, process_id: str) -> Process:
+        """The process as it was when it was archived last. Raises ProcessNotFound, CorruptRecord."""
+        ...
+
+    def history(self, process_id: str) -> list[Event]:
+        """The process's log, oldest first."""
+        ...
+
+    def list_processes(
+        self, only: ProcessFilter = EVERYTHING, *, limit: int = 50, after: Position | None = None
+    ) -> list[ProcessSummary]:
+        """Like `ProcessStore.list_processes`."""
         ...
 
 

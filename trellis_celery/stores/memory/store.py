@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from heapq import nlargest
+from itertools import islice
 from threading import Lock
 
 from trellis_celery import errors
 from trellis_celery.domain.events import Event, EventKind
 from trellis_celery.domain.identity import BusinessKey
 from trellis_celery.domain.machine_clock import machine_now_ms
-from trellis_celery.domain.process import OWN_RECORD, Process, ProcessState
+from trellis_celery.domain.process import OWN_RECORD, Process
+from trellis_celery.domain.queries import Finished, Position, ProcessFilter, ProcessSummary
 from trellis_celery.domain.step import ProcessStep
-from trellis_celery.ports import Change, Clock, Committed, Conflict, Due, LastCheck, LeaseKey, StepKey
+from trellis_celery.ports import EVERYTHING, Change, Clock, Committed, Conflict, Due, LastCheck, LeaseKey, StepKey
 from trellis_celery.stores.memory.picture import picture_of
 from trellis_celery.stores.memory.timeline import Timeline
 
@@ -25,6 +26,8 @@ class _Stored:
     messages: dict[str, bytes] = field(default_factory=dict)
     #: By step: what tells the last write from others.
     tokens: dict[str, str] = field(default_factory=dict)
+    #: When it was last changed while it was terminal, epoch ms.
+    since_ms: int = 0
 
     def record(self, step_name: str) -> ProcessStep | None:
         return self.process.own if step_name == OWN_RECORD else self.process.steps.get(step_name)
@@ -52,6 +55,8 @@ class MemoryStore:
         self._live: dict[BusinessKey, str] = {}
         self._deadlines: Timeline[StepKey] = Timeline()
         self._leases: Timeline[LeaseKey] = Timeline()
+        #: Terminal processes by when they were last changed: those that are not archived since, and those that are.
+        self._finished: dict[bool, Timeline[str]] = {False: Timeline(), True: Timeline()}
         self._last_check = LastCheck()
 
     def now_ms(self) -> int:
@@ -82,28 +87,58 @@ class MemoryStore:
         with self._lock:
             return self._live.get(key)
 
-    def list_processes(self, *, state: ProcessState | None = None, limit: int = 50) -> list[Process]:
+    def list_processes(
+        self, only: ProcessFilter = EVERYTHING, *, limit: int = 50, after: Position | None = None
+    ) -> list[ProcessSummary]:
         with self._lock:
-            listed = (
-                stored.process for stored in self._stored.values() if state is None or stored.process.state is state
-            )
-            newest = nlargest(limit, listed, key=lambda process: process.started_at_ms)
-            return [picture_of(process) for process in newest]
+            summaries = [ProcessSummary.of(stored.process) for stored in self._stored.values()]
+        behind = (each for each in summaries if after is None or each.position < after)
+        newest = sorted(filter(only.matches, behind), key=lambda each: each.position, reverse=True)
+        return newest[:limit]
 
     def history(self, process_id: str) -> list[Event]:
         with self._lock:
             stored = self._stored.get(process_id)
             return [] if stored is None else list(stored.log)
 
-    def delete(self, process_id: str) -> None:
+    def delete(self, process_id: str, *, finished_since_ms: int | None = None) -> bool:
         with self._lock:
+            if finished_since_ms is not None and self._finished_since_ms(process_id) != finished_since_ms:
+                return False
             if (stored := self._stored.pop(process_id, None)) is None:
-                return
+                return False
             for record in stored.records():
                 self._deadlines.set(StepKey(process_id, record.name), None)
                 self._leases.set(LeaseKey(process_id, record.name, record.attempt), None)
+            for timeline in self._finished.values():
+                timeline.set(process_id, None)
             if self._live.get(stored.process.key) == process_id:
                 del self._live[stored.process.key]
+            return True
+
+    # Finished processes
+
+    def finished(
+        self, *, is_archived: bool, until_ms: int | None = None, limit: int, after: Finished | None = None
+    ) -> list[Finished]:
+        with self._lock:
+            entries = self._finished[is_archived].between(after, until_ms)
+            return [Finished(*entry) for entry in islice(entries, limit)]
+
+    def count_finished(self, *, is_archived: bool) -> int:
+        with self._lock:
+            return len(self._finished[is_archived])
+
+    def mark_archived(self, finished: Sequence[Finished]) -> None:
+        with self._lock:
+            for since_ms, process_id in finished:
+                if self._finished[False].get(process_id) == since_ms:
+                    self._finished[False].set(process_id, None)
+                    self._finished[True].set(process_id, since_ms)
+
+    def _finished_since_ms(self, process_id: str) -> int | None:
+        waiting_ms, archived_ms = (timeline.get(process_id) for timeline in self._finished.values())
+        return archived_ms if waiting_ms is None else waiting_ms
 
     # Steps
 
@@ -138,6 +173,7 @@ class MemoryStore:
             state_after = stored.process.state
             if state_before is not state_after:
                 self._hold_or_release(stored.process)
+            self._wait_for_archive(stored)
             return Committed(written, state_before, state_after)
 
     def _write(self, stored: _Stored, change: Change, written: ProcessStep) -> None:
@@ -167,6 +203,14 @@ class MemoryStore:
             self._live.setdefault(process.key, process.id)
         elif self._live.get(process.key) == process.id:
             del self._live[process.key]
+
+    def _wait_for_archive(self, stored: _Stored) -> None:
+        """A finished process is archived after every change of it."""
+        waiting_ms = None
+        if stored.process.state.is_terminal:
+            waiting_ms = stored.since_ms = max(self.now_ms(), stored.since_ms + 1)
+        self._finished[False].set(stored.process.id, waiting_ms)
+        self._finished[True].set(stored.process.id, None)
 
     def _record(self, key: StepKey) -> ProcessStep | None:
         stored = self._stored.get(key.process_id)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections.abc import Hashable
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Hashable, Iterator
+from itertools import islice
+from math import inf
 from typing import Any, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -15,6 +17,9 @@ class Timeline(Generic[K]):
     def __init__(self) -> None:
         self._at_ms: dict[K, int] = {}
         self._in_order: list[tuple[int, Any]] = []
+
+    def __len__(self) -> int:
+        return len(self._in_order)
 
     def get(self, key: K) -> int | None:
         return self._at_ms.get(key)
@@ -34,5 +39,10 @@ class Timeline(Generic[K]):
 
     def until(self, now_ms: int, *, limit: int) -> list[tuple[int, K]]:
         """What is at `now_ms` or before, oldest first."""
-        end = bisect_left(self._in_order, (now_ms + 1,))
-        return self._in_order[: min(end, limit)]
+        return list(islice(self.between(None, now_ms), limit))
+
+    def between(self, after: tuple[int, K] | None, until_ms: int | None) -> Iterator[tuple[int, K]]:
+        """What comes behind `after` and is at `until_ms` or before, oldest first."""
+        start = 0 if after is None else bisect_right(self._in_order, tuple(after))
+        end = bisect_left(self._in_order, (inf if until_ms is None else until_ms + 1,))
+        return (self._in_order[place] for place in range(start, end))

@@ -27,7 +27,7 @@ from trellis_celery.stores import codec
 from trellis_celery.stores.redis import records
 from trellis_celery.stores.redis.connect import Client
 from trellis_celery.stores.redis.keys import ALL_SHARDS, Keys, lease_member, read_deadline, read_lease, step_member
-from trellis_celery.stores.redis.server_clock import ServerClock
+from trellis_celery.stores.server_clock import ServerClock
 from trellis_celery.stores.redis.translate import as_ours, translated
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""The time of the Redis server, without asking it each time."""
+"""The time of a server, without asking it each time."""
 
 from __future__ import annotations
 

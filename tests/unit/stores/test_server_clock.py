@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from trellis_celery.stores.redis.server_clock import ServerClock
+from trellis_celery.stores.server_clock import ServerClock
 
 
 def a_clock(server_ms: float) -> ServerClock:
