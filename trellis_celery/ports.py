@@ -165,7 +165,7 @@ class ProcessStore(Clock, Protocol):
     def finished(
         self, *, is_archived: bool, until_ms: int | None = None, limit: int, after: Finished | None = None
     ) -> list[Finished]:
-        """Terminal processes that were last changed at or before `until_ms`, longest ago first; `after`: those behind it.
+        """Terminal processes last changed at or before `until_ms`, longest ago first; `after`: those behind it.
 
         `is_archived` False: those that wait for being archived since. Every change of a terminal process makes it wait
         again, with a later `since_ms`; a process that is no longer terminal is in neither list.
@@ -198,7 +198,7 @@ class Chronicle:
 
 
 class HistoryArchive(Protocol):
-    """Keeps finished processes for good. Every method raises StoreUnavailable, SchemaOutdated, and no driver's errors."""
+    """Keeps finished processes for good. Every method raises StoreError and no driver's errors."""
 
     def write(self, chronicles: Sequence[Chronicle]) -> None:
         """Store them all or none. A process is kept once: one that is there already is brought up to date.

@@ -7,13 +7,17 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from trellis_celery.domain.events import Event, EventKind
-from trellis_celery.domain.process import Process, state_of
+from trellis_celery.domain.process import Process, ProcessState
+from trellis_celery.domain.queries import ProcessFilter
 from trellis_celery.domain.step import OnTimeout, ProcessStep, StepState
 from trellis_celery.ports import LeaseKey, ProcessStore, StepKey
-from trellis_celery.stores.redis import records
+from trellis_celery.stores import classes
+from trellis_celery.stores.redis import listing
 from trellis_celery.stores.redis.keys import shard_of
 
 _FAR_MS = 10**15
+#: Bytes of an entry of a list that tell processes apart.
+POSITION_SIZE = 22
 
 _STATE_AFTER = {
     EventKind.STEP_STARTED: StepState.IN_PROGRESS,
@@ -149,28 +153,32 @@ def check_business_key(store: ProcessStore, pictures: Sequence[Picture]) -> None
 
 
 def check_listing(store: ProcessStore, processes: Iterable[Process]) -> None:
+    """Each process is in every list that it belongs to, once, and waits for the archive if it is finished."""
     for process in processes:
-        found = [listed.id for listed in store.list_processes(limit=1_000)]
-        assert found.count(process.id) == 1
-        assert process.id in [listed.id for listed in store.list_processes(state=process.state, limit=1_000)]
+        listed = [each.id for each in store.list_processes(limit=1_000)]
+        assert listed.count(process.id) == 1
+        for state in ProcessState:
+            found = [each.id for each in store.list_processes(ProcessFilter(state=state), limit=1_000)]
+            assert found.count(process.id) == (state is process.state)
+        waiting = [each.process_id for each in store.finished(is_archived=False, limit=1_000)]
+        assert waiting.count(process.id) == process.state.is_terminal
 
 
 def check_redis(client: object, prefix: str, process: Process) -> None:
-    """The counters and the class of a process are what its steps' records make them."""
+    """The counters, the class and the index entries of a process are what its records make them."""
     shard = f"{prefix}:{{{shard_of(process.id)}}}"
     with client.pipeline(transaction=False) as pipe:  # type: ignore[attr-defined]
         pipe.hgetall(f"{shard}:process:{process.id}")
-        for number in range(len(records.CLASSES)):
-            pipe.zscore(f"{shard}:class:{number}", process.id)
-        fields, *scores = pipe.execute()
-    counted = Counter(step.state for step in process.steps.values())
-    stored = {state: int(fields.get(f"n:{bit}".encode(), 0)) for state, bit in records.BIT.items()}
-    assert stored == {state: counted[state] for state in records.BIT}
-    class_number = records.CLASS_NUMBER[state_of(counted)]
-    assert int(fields[b"class"]) == class_number
-    assert scores == [
-        process.started_at_ms if number == class_number else None for number in range(len(records.CLASSES))
-    ]
+        pipe.zrange(f"{shard}:index", 0, -1)
+        fields, entries = pipe.execute()
+    counts = classes.counts_of(process)
+    assert {bit: int(fields.get(f"n:{bit}".encode(), 0)) for bit in range(classes.BITS)} == {
+        bit: counts.get(bit, 0) for bit in range(classes.BITS)
+    }
+    assert int(fields[b"class"]) == classes.class_of(counts)
+    seed = listing.seed_of(process)
+    ours = [entry for entry in entries if entry.endswith(seed[-POSITION_SIZE:])]
+    assert sorted(ours) == sorted(listing.entries(seed, classes.class_of(counts)))
 
 
 def check_at_rest(step: ProcessStep) -> None:

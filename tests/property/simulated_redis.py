@@ -8,8 +8,8 @@ from uuid import uuid4
 import redis
 
 from trellis_celery.stores.redis import RedisStore
-from trellis_celery.stores.server_clock import ServerClock
 from trellis_celery.stores.redis.store import _script
+from trellis_celery.stores.server_clock import ServerClock
 from trellis_celery.testing import ManualClock
 
 _TIME = "redis.call('TIME')"

@@ -105,7 +105,8 @@ class World:
             )
         finally:
             known = {process.id for process in self.processes}
-            self.processes += [process for process in self.store.list_processes() if process.id not in known]
+            listed = [each.id for each in self.store.list_processes() if each.id not in known]
+            self.processes += [self.store.load(process_id) for process_id in listed]
 
     def send(self, process: Process, step: ProcessStep, *, digest: str, is_strict: bool) -> None:
         """Send the step's task, from what is known of the step."""

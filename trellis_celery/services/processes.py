@@ -10,11 +10,12 @@ from trellis_celery import errors
 from trellis_celery.domain import by_hand, outcomes
 from trellis_celery.domain.events import Event
 from trellis_celery.domain.identity import BusinessKey, require_process_id
-from trellis_celery.domain.process import Process, ProcessState
+from trellis_celery.domain.process import Process
+from trellis_celery.domain.queries import Position, ProcessFilter, ProcessSummary
 from trellis_celery.domain.step import ProcessStep
 from trellis_celery.domain.tracker import StepTracker
 from trellis_celery.domain.transitions import Transition
-from trellis_celery.ports import EventSink, ProcessStore, StepKey
+from trellis_celery.ports import EVERYTHING, EventSink, ProcessStore, StepKey
 from trellis_celery.repositories import ProcessRepository, RepositoryStore, StepTrackerRepository
 from trellis_celery.services.recorder import Recorder
 
@@ -93,9 +94,11 @@ class ProcessService:
         except errors.ProcessNotFound:  # deleted meanwhile
             return None
 
-    def list_processes(self, *, state: ProcessState | None = None, limit: int = 50) -> list[Process]:
-        """The newest processes, newest first."""
-        return self.store.list_processes(state=state, limit=limit)
+    def list_processes(
+        self, only: ProcessFilter = EVERYTHING, *, limit: int = 50, after: Position | None = None
+    ) -> list[ProcessSummary]:
+        """Processes, newest first; `after`: those behind the `position` of the last one of the page before."""
+        return self.store.list_processes(only, limit=limit, after=after)
 
     def history(self, process: Process | str) -> list[Event]:
         """Everything that happened to the process, oldest first."""

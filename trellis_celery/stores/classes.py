@@ -26,10 +26,13 @@ _BIT_OF_OVERDUE = len(STATES)
 #: How many different bits there are.
 BITS = len(STATES) + 1
 
-#: By number. A finished process is not overdue any more.
-CLASSES = (
-    *(ProcessClass(state, False) for state in ProcessState),
-    *(ProcessClass(state, True) for state in ProcessState if not state.is_terminal),
+#: By number, which is a part of the stored format. A finished process is not overdue any more. A process goes through
+#: them in this order, so whoever reads their indexes in this order sees one that moves meanwhile twice and misses none.
+CLASSES = tuple(
+    ProcessClass(state, is_overdue)
+    for state in ProcessState
+    for is_overdue in (False, True)
+    if not (is_overdue and state.is_terminal)
 )
 
 

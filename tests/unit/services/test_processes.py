@@ -6,6 +6,7 @@ from trellis_celery import errors
 from trellis_celery.domain import runs
 from trellis_celery.domain.events import EventKind
 from trellis_celery.domain.process import Process, ProcessState
+from trellis_celery.domain.queries import ProcessFilter
 from trellis_celery.domain.step import DeadlineKind, ProcessStep, StepState
 from trellis_celery.ports import StepKey
 from trellis_celery.services.processes import ProcessService
@@ -132,7 +133,9 @@ class TestFind:
         service.fail_step(failed, "a", "broken")
         start(service)
 
-        assert [process.id for process in service.list_processes(state=ProcessState.FAILED)] == [failed.id]
+        assert [process.id for process in service.list_processes(ProcessFilter(state=ProcessState.FAILED))] == [
+            failed.id
+        ]
         assert len(service.list_processes(limit=1)) == 1
 
 

@@ -31,9 +31,21 @@ class Keys:
         """hash: business key -> live process"""
         return f"{self._prefix}:{{{shard}}}:live"
 
-    def of_class(self, shard: str, class_number: int) -> str:
-        """sorted set: process -> start, epoch ms"""
-        return f"{self._prefix}:{{{shard}}}:class:{class_number}"
+    def index(self, shard: str) -> str:
+        """sorted set, all of score 0: entries of the lists of processes, see `listing`"""
+        return f"{self._prefix}:{{{shard}}}:index"
+
+    def types(self, shard: str) -> str:
+        """set: every process type there ever was"""
+        return f"{self._prefix}:{{{shard}}}:types"
+
+    def waiting(self, shard: str) -> str:
+        """sorted set: terminal process that is not archived -> its last change, epoch ms"""
+        return f"{self._prefix}:{{{shard}}}:waiting"
+
+    def archived(self, shard: str) -> str:
+        """sorted set: terminal process that is archived -> its last change, epoch ms"""
+        return f"{self._prefix}:{{{shard}}}:archived"
 
     def process(self, process_id: str) -> str:
         """hash: the process's data, the records of its steps, how many are in each state"""

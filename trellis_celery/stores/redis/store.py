@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.resources import files
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import redis
@@ -20,15 +20,16 @@ from redis.cluster import RedisCluster
 from trellis_celery import errors
 from trellis_celery.domain.events import Event, EventKind
 from trellis_celery.domain.identity import BusinessKey, is_process_id, shard_of
-from trellis_celery.domain.process import OWN_RECORD, Process, ProcessState
+from trellis_celery.domain.process import OWN_RECORD, Process
+from trellis_celery.domain.queries import Finished, Position, ProcessFilter, ProcessSummary
 from trellis_celery.domain.step import ProcessStep
-from trellis_celery.ports import Change, Committed, Conflict, Due, LastCheck, LeaseKey, StepKey
-from trellis_celery.stores import codec
-from trellis_celery.stores.redis import records
+from trellis_celery.ports import EVERYTHING, Change, Committed, Conflict, Due, LastCheck, LeaseKey, StepKey
+from trellis_celery.stores import classes, codec
+from trellis_celery.stores.redis import listing, records
 from trellis_celery.stores.redis.connect import Client
 from trellis_celery.stores.redis.keys import ALL_SHARDS, Keys, lease_member, read_deadline, read_lease, step_member
-from trellis_celery.stores.server_clock import ServerClock
 from trellis_celery.stores.redis.translate import as_ours, translated
+from trellis_celery.stores.server_clock import ServerClock
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,8 @@ class RedisStore:
         self._clock = ServerClock()
         self._commit: Any = client.register_script(_script("commit.lua"))
         self._create: Any = client.register_script(_script("create.lua"))
-        self._discard: Any = client.register_script(_script("discard.lua"))
+        self._move: Any = client.register_script(_script("move.lua"))
+        self._delete: Any = client.register_script(_script("delete.lua"))
         self._is_cluster = isinstance(client, RedisCluster)
 
     def now_ms(self) -> int:
@@ -88,15 +90,17 @@ class RedisStore:
                     self._keys.deadlines(shard),
                     self._keys.log(process.id),
                     self._keys.live(shard),
-                    self._keys.of_class(shard, records.CLASS_NUMBER[process.state]),
+                    self._keys.index(shard),
+                    self._keys.types(shard),
                 ],
                 args=[
                     process.id,
                     codec.dump_business_key(process.key),
                     replaces or "",
-                    process.started_at_ms,
-                    len(deadlines),
+                    process.process_type,
                     codec.dump_event(started),
+                    *listing.entries(listing.seed_of(process), classes.class_of(classes.counts_of(process))),
+                    len(deadlines),
                     *chain.from_iterable(deadlines),
                     *chain.from_iterable(records.new_fields(process)),
                 ],
@@ -122,44 +126,104 @@ class RedisStore:
             process_id = self._client.hget(self._keys.live(f"{key.shard:x}"), codec.dump_business_key(key))
         return None if process_id is None else str(process_id.decode())
 
-    def list_processes(self, *, state: ProcessState | None = None, limit: int = 50) -> list[Process]:
-        classes = range(len(records.CLASSES)) if state is None else (records.CLASS_NUMBER[state],)
-        indexes = [self._keys.of_class(shard, number) for shard in ALL_SHARDS for number in classes]
-        parts = self._round_trip(
-            lambda pipe: [pipe.zrange(index, 0, limit - 1, desc=True, withscores=True) for index in indexes]
+    def list_processes(
+        self, only: ProcessFilter = EVERYTHING, *, limit: int = 50, after: Position | None = None
+    ) -> list[ProcessSummary]:
+        types = self._types() if only.process_type is None and only.aggregate_id is None else []
+        lists = listing.ranges(only, shards=ALL_SHARDS, types=types)
+        pages = listing.pages(lists, only, after=after, limit=limit, read=self._read_lists)
+        return list(islice(filter(only.matches, self._summaries(pages)), limit))
+
+    def _read_lists(self, parts: Sequence[tuple[listing.Range, bytes, bytes]], count: int) -> list[list[bytes]]:
+        replies = self._round_trip(
+            lambda pipe: [
+                pipe.zrevrangebylex(self._keys.index(part.shard), greatest, least, start=0, num=count)
+                for part, greatest, least in parts
+            ]
         )
-        started = sorted(chain.from_iterable(_all_good(parts)), key=lambda found: found[1], reverse=True)
-        ids = [member.decode() for member, _ in started[:limit]]
-        hashes = self._round_trip(lambda pipe: [pipe.hgetall(self._keys.process(process_id)) for process_id in ids])
-        found = zip(ids, _all_good(hashes), strict=True)
-        return [process for process_id, fields in found if (process := _readable(process_id, fields)) is not None]
+        return list(_all_good(replies))
+
+    def _types(self) -> list[str]:
+        replies = self._round_trip(lambda pipe: [pipe.smembers(self._keys.types(shard)) for shard in ALL_SHARDS])
+        return sorted({name.decode() for name in chain.from_iterable(_all_good(replies))})
+
+    def _summaries(self, pages: Iterable[list[Position]]) -> Iterator[ProcessSummary]:
+        """Of the processes that are still there and readable: a damaged one must not hide the others."""
+        for page in pages:
+            replies = self._round_trip(
+                lambda pipe, page=page: [
+                    pipe.hmget(self._keys.process(position.process_id), records.SUMMARY_FIELDS) for position in page
+                ]
+            )
+            for position, values in zip(page, _all_good(replies), strict=True):
+                if values[0] is None:
+                    continue
+                try:
+                    yield records.read_summary(position, values)
+                except errors.CorruptRecord:
+                    logger.exception("process_unusable", extra={"process_id": position.process_id})
 
     def history(self, process_id: str) -> list[Event]:
         with translated(process_id):
             entries = self._client.lrange(self._keys.log(process_id), 0, -1)
         return [codec.load_event(entry) for entry in entries]
 
-    def delete(self, process_id: str) -> None:
-        try:
-            process = self.load(process_id)
-        except errors.ProcessNotFound:
-            return
-        shard = shard_of(process_id)
-        steps = [process.own, *process.steps.values()]
-        holds_key = self.find(process.key) == process_id
+    def delete(self, process_id: str, *, finished_since_ms: int | None = None) -> bool:
+        if not is_process_id(process_id):
+            return False
+        with translated(process_id):
+            names = [field[2:] for field in self._client.hkeys(self._keys.process(process_id)) if field[:2] == b"s:"]
+        keys = [StepKey(process_id, name.decode()) for name in names]
+        deadlines = [step_member(key) for key in keys]
+        steps = [step for step in self.load_steps(keys) if isinstance(step, ProcessStep)]
+        leases = [lease_member(LeaseKey(process_id, step.name, step.attempt)) for step in steps if step.is_leased]
+        since = "" if finished_since_ms is None else finished_since_ms
+        with translated(process_id):
+            reply = self._delete(
+                keys=self._keys_of(process_id), args=[process_id, since, len(deadlines), *deadlines, *leases]
+            )
+        return bool(reply)
 
-        def fill(pipe: Any) -> None:
-            for number in range(len(records.CLASSES)):
-                pipe.zrem(self._keys.of_class(shard, number), process_id)
-            if holds_key:
-                pipe.hdel(self._keys.live(shard), codec.dump_business_key(process.key))
-            pipe.zrem(self._keys.deadlines(shard), *(step_member(StepKey(process_id, step.name)) for step in steps))
-            pipe.zrem(self._keys.leases(shard), *(lease_member(LeaseKey(process_id, s.name, s.attempt)) for s in steps))
-            pipe.delete(self._keys.log(process_id))
-            pipe.delete(self._keys.messages(process_id))
-            pipe.delete(self._keys.process(process_id))
+    # Finished processes
 
-        list(_all_good(self._round_trip(fill)))
+    def finished(
+        self, *, is_archived: bool, until_ms: int | None = None, limit: int, after: Finished | None = None
+    ) -> list[Finished]:
+        timelines = [self._timeline(is_archived, shard) for shard in ALL_SHARDS]
+        least, most = "-inf" if after is None else after.since_ms, "+inf" if until_ms is None else until_ms
+        size = limit + 1
+        while True:
+            replies = self._round_trip(
+                lambda pipe, size=size: [
+                    pipe.zrangebyscore(timeline, least, most, start=0, num=size, withscores=True)
+                    for timeline in timelines
+                ]
+            )
+            parts = [
+                [entry for member, score in part if (entry := Finished(_whole(score), member.decode())) > (after or ())]
+                for part in _all_good(replies)
+            ]
+            # Many may have been changed at the very time at which `after` was: then more has to be read.
+            if all(len(part) >= limit or len(reply) < size for part, reply in zip(parts, replies, strict=True)):
+                return sorted(chain.from_iterable(parts))[:limit]
+            size *= 2
+
+    def count_finished(self, *, is_archived: bool) -> int:
+        replies = self._round_trip(
+            lambda pipe: [pipe.zcard(self._timeline(is_archived, shard)) for shard in ALL_SHARDS]
+        )
+        return sum(_all_good(replies))
+
+    def mark_archived(self, finished: Sequence[Finished]) -> None:
+        for since_ms, process_id in finished:
+            shard = shard_of(process_id)
+            with translated(process_id):
+                self._move(
+                    keys=[self._keys.waiting(shard), self._keys.archived(shard)], args=[process_id, since_ms, since_ms]
+                )
+
+    def _timeline(self, is_archived: bool, shard: str) -> str:
+        return self._keys.archived(shard) if is_archived else self._keys.waiting(shard)
 
     # Steps
 
@@ -183,19 +247,10 @@ class RedisStore:
     def _call(self, change: Change) -> dict[str, list[Any]]:
         before, after = change.transition.before, change.transition.after
         process_id, step_name = change.key
-        shard = shard_of(process_id)
         old_lease = lease_member(LeaseKey(process_id, step_name, before.attempt)) if before.is_leased else ""
         new_lease = lease_member(LeaseKey(process_id, step_name, after.attempt)) if after.is_leased else ""
         return {
-            "keys": [
-                self._keys.process(process_id),
-                self._keys.deadlines(shard),
-                self._keys.leases(shard),
-                self._keys.log(process_id),
-                self._keys.messages(process_id),
-                self._keys.live(shard),
-                *(self._keys.of_class(shard, number) for number in range(len(records.CLASSES))),
-            ],
+            "keys": self._keys_of(process_id),
             "args": [
                 process_id,
                 step_name,
@@ -207,13 +262,27 @@ class RedisStore:
                 new_lease if old_lease != new_lease else "",
                 change.lease_ms,
                 *_message_arguments(change),
-                records.BIT[before.state],
-                records.BIT[after.state],
-                records.CLASS_OF_SET,
-                records.HOLDS_KEY,
+                *("" if bit is None else bit for bit in (classes.bit_of(before), classes.bit_of(after))),
+                classes.CLASS_OF_SET,
+                classes.TERMINAL,
                 *(codec.dump_event(event) for event in change.transition.events),
             ],
         }
+
+    def _keys_of(self, process_id: str) -> list[str]:
+        """Every key that has something of the process."""
+        shard = shard_of(process_id)
+        return [
+            self._keys.process(process_id),
+            self._keys.deadlines(shard),
+            self._keys.leases(shard),
+            self._keys.log(process_id),
+            self._keys.messages(process_id),
+            self._keys.live(shard),
+            self._keys.index(shard),
+            self._keys.waiting(shard),
+            self._keys.archived(shard),
+        ]
 
     def _outcome(self, change: Change, reply: Any, called_at_s: float) -> Committed | Conflict | Exception:
         if isinstance(reply, Exception):
@@ -223,7 +292,7 @@ class RedisStore:
         if status == 1:
             version, class_before, class_after = (int(value) for value in rest)
             step = change.transition.after.stored_as(version)
-            return Committed(step, records.CLASSES[class_before], records.CLASSES[class_after])
+            return Committed(step, classes.CLASSES[class_before].state, classes.CLASSES[class_after].state)
         try:
             return Conflict(records.read_step(change.key, rest[0]) if status == 0 else None)
         except errors.CorruptRecord as error:
@@ -279,7 +348,7 @@ class RedisStore:
                     index, member = self._keys.deadlines(shard), step_member(item.key)
                 else:
                     index, member = self._keys.leases(shard), lease_member(LeaseKey(*item.key, item.lapsed_attempt))
-                self._discard(keys=[index], args=[member, item.since_ms, "" if until_ms is None else until_ms])
+                self._move(keys=[index, index], args=[member, item.since_ms, "" if until_ms is None else until_ms])
 
     def renew(self, leases: Sequence[LeaseKey], *, until_ms: int) -> LastCheck:
         self._correct_clock()
@@ -325,15 +394,6 @@ def _all_good(replies: Iterable[Any]) -> Iterable[Any]:
         if isinstance(reply, Exception):
             raise reply
         yield reply
-
-
-def _readable(process_id: str, fields: Mapping[bytes, bytes]) -> Process | None:
-    """None for a process that is gone or damaged: it must not hide the others."""
-    try:
-        return records.read_process(process_id, fields) if fields else None
-    except errors.CorruptRecord:
-        logger.exception("process_unusable", extra={"process_id": process_id})
-        return None
 
 
 def _whole(score: float) -> int:

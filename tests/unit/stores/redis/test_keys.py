@@ -25,7 +25,10 @@ def _all_of(keys: Keys, process_id: str) -> list[str]:
         keys.deadlines(shard),
         keys.leases(shard),
         keys.live(shard),
-        *(keys.of_class(shard, number) for number in range(5)),
+        keys.index(shard),
+        keys.types(shard),
+        keys.waiting(shard),
+        keys.archived(shard),
     ]
 
 

@@ -1,24 +1,26 @@
 -- Write one step's next record if nobody wrote it since; all of it, or nothing.
--- KEYS[1]  hash        the process: "s:<step>" -> "<version> <token> <record>", "n:<bit>" -> number of steps in the state of
---                      that bit, "class", "business_key", "meta"
+-- KEYS[1]  hash        the process: "s:<step>" -> "<version> <token> <record>", "n:<bit>" -> number of records that count
+--                      as that bit, "class", "business_key", "index" -> digests and position, "since" -> epoch ms
 -- KEYS[2]  sorted set  "<process>|<step>" -> deadline, epoch ms
 -- KEYS[3]  sorted set  "<process>|<attempt>|<step>" -> end of lease, epoch ms
 -- KEYS[4]  list        the process's log
 -- KEYS[5]  hash        step -> stored message
 -- KEYS[6]  hash        business key -> live process
--- KEYS[7…] sorted set  one for each class of processes: process -> start, epoch ms
+-- KEYS[7]  sorted set  entries of the lists of processes
+-- KEYS[8]  sorted set  terminal process that is not archived -> its last change, epoch ms
+-- KEYS[9]  sorted set  terminal process that is archived -> its last change, epoch ms
 -- ARGV[1]  process     ARGV[2]  step          ARGV[3]  expected version     ARGV[4]  token of this write
 -- ARGV[5]  record      ARGV[6]  deadline, epoch ms, or ""
 -- ARGV[7]  old lease member or ""    ARGV[8]  new lease member or ""        ARGV[9]  length of the lease, ms
 -- ARGV[10] "keep", "drop" or "store" the message                            ARGV[11] message
--- ARGV[12] bit the step leaves       ARGV[13] bit it enters                 (both 0: it stays)
+-- ARGV[12] bit the record leaves or ""                  ARGV[13] bit it enters or "" (the same: it stays)
 -- ARGV[14] class of a process for each set of bits that occur, one digit a set, from the set {bit 0} on
--- ARGV[15] "1" or "0" for each class: its processes hold their business key
+-- ARGV[15] "1" or "0" for each class: its processes are terminal, and hold no business key
 -- ARGV[16…] log entries
 -- Returns  {1, now in ms, new version, class before, class after}  |  {0, now in ms, current "<version> <token> <record>"}
 --          |  {-1, now in ms} if there is no such step
 
-local BITS = 5
+local BITS = 6
 
 local field = 's:' .. ARGV[2]
 local time = redis.call('TIME')
@@ -40,7 +42,7 @@ end
 -- The class of the process once the step's state is the new one.
 local new_class = class
 if ARGV[12] ~= ARGV[13] then
-  local counts = redis.call('HMGET', KEYS[1], 'n:0', 'n:1', 'n:2', 'n:3', 'n:4')
+  local counts = redis.call('HMGET', KEYS[1], 'n:0', 'n:1', 'n:2', 'n:3', 'n:4', 'n:5')
   local present = 0
   for bit = 0, BITS - 1 do
     local count = tonumber(counts[bit + 1] or 0)
@@ -63,12 +65,21 @@ redis.call('ZSCORE', KEYS[2], due)
 redis.call('ZSCORE', KEYS[3], due)
 redis.call('LLEN', KEYS[4])
 redis.call('HLEN', KEYS[5])
-local started = redis.call('ZSCORE', KEYS[7 + class], ARGV[1]) or 0
-local business_key, holder
+local was_terminal = string.sub(ARGV[15], class + 1, class + 1) == '1'
+local is_terminal = string.sub(ARGV[15], new_class + 1, new_class + 1) == '1'
+assert(class + 0 < #ARGV[15], 'the class is none of ours')
+local business_key, holder, position, by_type, by_tenant, since
 if new_class ~= class then
-  redis.call('ZSCORE', KEYS[7 + new_class], ARGV[1])
+  local index = redis.call('HGET', KEYS[1], 'index')
+  position, by_type, by_tenant = string.sub(index, 25), string.sub(index, 1, 8), string.sub(index, 9, 16)
+  redis.call('ZCARD', KEYS[7])
   business_key = redis.call('HGET', KEYS[1], 'business_key')
   holder = redis.call('HGET', KEYS[6], business_key)
+end
+if was_terminal or is_terminal then
+  redis.call('ZCARD', KEYS[8])
+  redis.call('ZCARD', KEYS[9])
+  since = math.max(now, (redis.call('HGET', KEYS[1], 'since') or 0) + 1)
 end
 
 if ARGV[6] ~= '' then
@@ -94,17 +105,31 @@ if ARGV[10] == 'drop' then
   redis.call('HDEL', KEYS[5], ARGV[2])
 end
 if ARGV[12] ~= ARGV[13] then
-  redis.call('HINCRBY', KEYS[1], 'n:' .. ARGV[12], -1)
-  redis.call('HINCRBY', KEYS[1], 'n:' .. ARGV[13], 1)
+  if ARGV[12] ~= '' then
+    redis.call('HINCRBY', KEYS[1], 'n:' .. ARGV[12], -1)
+  end
+  if ARGV[13] ~= '' then
+    redis.call('HINCRBY', KEYS[1], 'n:' .. ARGV[13], 1)
+  end
+end
+
+if is_terminal then
+  redis.call('HSET', KEYS[1], 'since', string.format('%d', since))
+  redis.call('ZADD', KEYS[8], since, ARGV[1])
+elseif was_terminal then
+  redis.call('ZREM', KEYS[8], ARGV[1])
+end
+if was_terminal then
+  redis.call('ZREM', KEYS[9], ARGV[1])
 end
 if new_class == class then
   return {1, now, next_version, class, class}
 end
 
 redis.call('HSET', KEYS[1], 'class', new_class)
-redis.call('ZADD', KEYS[7 + new_class], started, ARGV[1])
-redis.call('ZREM', KEYS[7 + class], ARGV[1])
-if string.sub(ARGV[15], new_class + 1, new_class + 1) == '1' then
+redis.call('ZADD', KEYS[7], 0, 't' .. new_class .. by_type .. position, 0, 'u' .. new_class .. by_tenant .. position)
+redis.call('ZREM', KEYS[7], 't' .. class .. by_type .. position, 'u' .. class .. by_tenant .. position)
+if not is_terminal then
   redis.call('HSETNX', KEYS[6], business_key, ARGV[1])
 elseif holder == ARGV[1] then
   redis.call('HDEL', KEYS[6], business_key)
