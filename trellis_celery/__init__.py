@@ -3,6 +3,7 @@
 from trellis_celery.domain.definitions import ProcessType, Step
 from trellis_celery.domain.events import Event, EventKind, ProcessStepTimedOut
 from trellis_celery.domain.process import Process, ProcessState
+from trellis_celery.domain.queries import ProcessFilter, ProcessSummary
 from trellis_celery.domain.step import ProcessStep, StepState
 from trellis_celery.domain.tracker import StepTracker
 from trellis_celery.errors import TrellisError
@@ -24,12 +25,14 @@ __all__ = [
     "InMemoryProcessRepository",
     "InMemoryStepTrackerRepository",
     "Process",
+    "ProcessFilter",
     "ProcessHandle",
     "ProcessRepository",
     "ProcessService",
     "ProcessState",
     "ProcessStep",
     "ProcessStepTimedOut",
+    "ProcessSummary",
     "ProcessType",
     "Step",
     "StepState",

@@ -22,6 +22,8 @@ An error has its facts as attributes and writes its own message: what happened, 
 
 from __future__ import annotations
 
+import re
+
 
 class TrellisError(Exception):
     """The root of all errors of this package."""
@@ -122,6 +124,11 @@ class StaleWrite(StoreError):
         self.version = version
         what = f"step {step!r} of process {process_id}" if step else f"process {process_id}"
         super().__init__(f"version {version} of {what} is not made from the stored one; load it and decide again")
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown."""
+    return re.sub("://.*@", "://**@", url)
 
 
 def _short(value: object, limit: int = 80) -> str:

@@ -14,14 +14,36 @@ from trellis_celery import errors
 
 PREFIX = "trellis_"
 
+_MAY_BE_ZERO = ("retention_ms",)
+#: Because some schedulers of Celery beat keep no parts of a second.
+_WHOLE_SECONDS = ("check_interval_ms", "history_interval_ms")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All durations are whole milliseconds. Raises ConfigurationError for a value that makes no sense."""
 
-    #: Where processes are kept: redis://, rediss://, redis+socket://, sentinel://, redis+cluster:// or memory://.
-    #: It has no default, and the broker's URL is never taken instead.
+    #: Where processes are kept: redis://, rediss://, redis+socket://, sentinel://, redis+cluster://, any SQLAlchemy URL
+    #: such as postgresql+psycopg://, dynamodb:// or memory://. It has no default, and the broker's URL is never taken
+    #: instead.
     url: str = ""
+
+    #: Where the trackers of steps are kept, if not beside the processes: a URL as above.
+    tracker_url: str = ""
+
+    #: Where finished processes are kept for good: any SQLAlchemy URL. Empty: nowhere.
+    history_url: str = ""
+
+    #: How long a finished process stays in the store after its last change, and after it was archived if there is a
+    #: `history_url`. 0: until somebody deletes it.
+    retention_ms: int = 0
+
+    #: How often beat sends the task that archives and removes finished processes. Whole seconds.
+    history_interval_ms: int = 10_000
+
+    #: So many finished processes may wait for an archive that is down. The oldest beyond that are removed when their
+    #: retention is over, with an error in the log each.
+    history_backlog: int = 1_000_000
 
     #: What Celery knows as `result_backend_transport_options`; for Sentinel {"master_name": …}.
     transport_options: Mapping[str, Any] = field(default_factory=dict)
@@ -35,7 +57,7 @@ class Settings:
     #: A worker that has not renewed its leases for so long is taken for dead. Renewal is tried five times as often.
     worker_lost_ms: int = 5_000
 
-    #: How often beat sends the check. Whole seconds, because some schedulers keep no parts of one.
+    #: How often beat sends the check. Whole seconds.
     check_interval_ms: int = 1_000
 
     #: How many due steps a check reads and writes at a time.
@@ -56,12 +78,12 @@ class Settings:
             kind = {"str": str, "int": int, "bool": bool}.get(str(one.type), Mapping)
             if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
                 raise errors.ConfigurationError(f"{PREFIX}{one.name} must be {_an(one.type)}, not {value!r}")
-            if isinstance(value, int) and kind is int and value <= 0:
+            if isinstance(value, int) and kind is int and value < (0 if one.name in _MAY_BE_ZERO else 1):
                 raise errors.ConfigurationError(f"{PREFIX}{one.name} must be positive, not {value}")
-        if self.check_interval_ms % 1000:
-            raise errors.ConfigurationError(
-                f"trellis_check_interval_ms must be whole seconds (1000, 2000, …), not {self.check_interval_ms}"
-            )
+            if one.name in _WHOLE_SECONDS and isinstance(value, int) and value % 1000:
+                raise errors.ConfigurationError(
+                    f"{PREFIX}{one.name} must be whole seconds (1000, 2000, …), not {value}"
+                )
 
     @property
     def renew_interval_ms(self) -> int:

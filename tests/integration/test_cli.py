@@ -50,7 +50,42 @@ def test_the_list_shows_the_process_and_json_has_all_of_it(process: Any) -> None
     assert process.id in listed.stdout
     assert "Referral ref-1" in listed.stdout
     (found,) = map(json.loads, as_json.stdout.splitlines())
-    assert (found["id"], found["steps"][0]["name"]) == (process.id, "work")
+    assert (found["id"], found["steps"]) == (process.id, {"pending": 1})
+
+
+def test_the_list_is_narrowed_and_paged(cluster: Cluster, process: Any) -> None:
+    others = [
+        cluster.trellis.start_process(
+            cluster.module.Work, tenant_id="clinic-8", aggregate_type="Referral", aggregate_id=f"ref-{number}"
+        ).id
+        for number in range(3)
+    ]
+
+    def ids(*arguments: str) -> list[str]:
+        return [json.loads(line)["id"] for line in celery("list", "--json", *arguments).stdout.splitlines()]
+
+    assert set(ids("--tenant", "clinic-8")) == set(others)
+    assert ids("--aggregate", "ref-1", "--aggregate-type", "Referral", "--tenant", "clinic-7") == [process.id]
+    assert ids("--overdue") == ids("--type", "Nothing") == ids("--before", "2001-01-01") == []
+    page = celery("list", "--tenant", "clinic-8", "--limit", "2")
+    after = page.stderr.split("--after ")[1].strip()
+    assert len(ids("--tenant", "clinic-8", "--after", after)) == 1
+
+
+def test_a_filter_that_makes_no_sense_is_a_short_error(cluster: Cluster) -> None:
+    for arguments in (("--state", "completed", "--overdue"), ("--aggregate-type", "Referral"), ("--after", "x")):
+        listed = celery("list", *arguments)
+
+        assert listed.returncode != 0
+        assert "Error: " in listed.stderr
+        assert "Traceback" not in listed.stderr
+
+
+def test_redis_needs_no_migration(cluster: Cluster) -> None:
+    migrated = celery("migrate")
+
+    assert migrated.returncode == 0
+    assert migrated.stdout.strip().endswith("nothing to make")
 
 
 def test_one_process_is_shown_with_its_steps_and_its_history(process: Any) -> None:

@@ -41,7 +41,7 @@ def test_no_url_is_an_error_that_says_what_to_write() -> None:
 
 @pytest.mark.parametrize("url", ["amqp://guest:secret@localhost//", "localhost:6379", "REDIS://localhost", "://", " "])
 def test_a_url_of_another_kind_is_an_error_that_names_those_there_are(url: str) -> None:
-    with pytest.raises(errors.ConfigurationError, match=r"redis://.*memory://") as raised:
+    with pytest.raises(errors.ConfigurationError, match=r"redis://.*postgresql://.*memory://") as raised:
         open_store(Settings(url=url))
 
     assert "secret" not in str(raised.value)

@@ -10,6 +10,7 @@ from trellis_celery import errors
 from trellis_celery.settings import Settings
 
 NUMBERS = [field.name for field in fields(Settings) if field.type == "int"]
+MAY_BE_ZERO = ["retention_ms"]
 
 
 def test_the_defaults_make_sense() -> None:
@@ -51,10 +52,16 @@ def test_an_unknown_setting_is_refused_with_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-@pytest.mark.parametrize("value", [0, -1, 1.5, "1000", None, True])
+@pytest.mark.parametrize("value", [-1, 1.5, "1000", None, True])
 def test_a_number_that_is_none_is_refused(name: str, value: Any) -> None:
     with pytest.raises(errors.ConfigurationError, match=f"trellis_{name}"):
         Settings(**{name: value})
+
+
+@pytest.mark.parametrize("name", sorted(set(NUMBERS) - set(MAY_BE_ZERO)))
+def test_zero_is_refused_where_it_would_stop_everything(name: str) -> None:
+    with pytest.raises(errors.ConfigurationError, match=f"trellis_{name}"):
+        Settings(**{name: 0})
 
 
 @pytest.mark.parametrize(
@@ -65,10 +72,11 @@ def test_a_value_of_another_type_is_refused(name: str, value: Any) -> None:
         Settings(**{name: value})
 
 
+@pytest.mark.parametrize("name", ["check_interval_ms", "history_interval_ms"])
 @pytest.mark.parametrize("interval_ms", [1, 500, 1_500])
-def test_the_check_interval_is_in_whole_seconds(interval_ms: int) -> None:
-    with pytest.raises(errors.ConfigurationError, match="whole seconds"):
-        Settings(check_interval_ms=interval_ms)
+def test_what_beat_sends_is_sent_in_whole_seconds(name: str, interval_ms: int) -> None:
+    with pytest.raises(errors.ConfigurationError, match=f"trellis_{name} must be whole seconds"):
+        Settings(**{name: interval_ms})
 
 
 def test_leases_are_renewed_often_but_not_all_the_time() -> None:

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 import msgspec
 from celery.bin.base import CeleryCommand, CeleryOption, handle_preload_options
 
+from trellis_celery.bootstrap import schemas
 from trellis_celery.cli import text
-from trellis_celery.domain.process import ProcessState
-from trellis_celery.errors import TrellisError
+from trellis_celery.domain.events import Event
+from trellis_celery.domain.identity import is_process_id
+from trellis_celery.domain.process import Process, ProcessState
+from trellis_celery.domain.queries import Position, ProcessFilter
+from trellis_celery.errors import ProcessNotFound, TrellisError
 from trellis_celery.plugin.extension import Trellis
 from trellis_celery.plugin.signals import trellis_of
 
@@ -52,33 +57,64 @@ def trellis(ctx: click.Context) -> None:
     """Processes whose steps are Celery tasks."""
 
 
+def _option(*names: str, **attributes: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return click.option(*names, cls=CeleryOption, help_group="Trellis Options", **attributes)
+
+
+class _PositionType(click.ParamType):  # type: ignore[type-arg]
+    """Where a page ended, as `list` prints it."""
+
+    name = "position"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Position:
+        started_at_ms, _, process_id = str(value).partition("/")
+        if not started_at_ms.isdigit() or not is_process_id(process_id):
+            self.fail(f"{value!r} is not a position that `list` printed", param, ctx)
+        return Position(int(started_at_ms), process_id)
+
+
+_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
+
+
 @trellis.command(name="list", cls=CeleryCommand)
-@click.option(
-    "--state",
-    type=click.Choice([state.value for state in ProcessState]),
-    cls=CeleryOption,
-    help_group="Trellis Options",
-    help="Only processes in this state.",
-)
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    default=50,
-    show_default=True,
-    cls=CeleryOption,
-    help_group="Trellis Options",
-    help="How many at the most.",
-)
+@_option("--state", type=click.Choice([state.value for state in ProcessState]), help="Only processes in this state.")
+@_option("--type", "process_type", help="Only processes of this type.")
+@_option("--tenant", "tenant_id", help="Only processes of this tenant.")
+@_option("--aggregate", "aggregate_id", help="Only processes about the aggregate with this id.")
+@_option("--aggregate-type", help="With --aggregate: only if it is of this type.")
+@_option("--overdue", "is_overdue", is_flag=True, help="Only unfinished ones whose own deadline has passed.")
+@_option("--since", type=click.DateTime(_TIMES), help="Only those started at this time (UTC) or later.")
+@_option("--before", type=click.DateTime(_TIMES), help="Only those started before this time (UTC).")
+@_option("--archived", is_flag=True, help="Look into the archive, `trellis_history_url`.")
+@_option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many at the most.")
+@_option("--after", type=_PositionType(), help="The next page: what the page before printed at its end.")
 @_as_json
 @_with_trellis
-def list_processes(trellis: Trellis, state: str | None, limit: int, as_json: bool) -> None:
-    """The newest processes, newest first."""
-    processes = trellis.processes.list_processes(state=ProcessState(state) if state else None, limit=limit)
+def list_processes(
+    trellis: Trellis,
+    *,
+    state: str | None,
+    since: datetime | None,
+    before: datetime | None,
+    archived: bool,
+    limit: int,
+    after: Position | None,
+    as_json: bool,
+    **only: Any,
+) -> None:
+    """Processes, newest first."""
+    wanted = ProcessFilter(
+        state=ProcessState(state) if state else None, started_from_ms=_ms(since), started_before_ms=_ms(before), **only
+    )
+    service = trellis.history if archived else trellis.processes
+    processes = service.list_processes(wanted, limit=limit, after=after)
     if as_json:
         for process in processes:
-            _print_json(text.process_data(process))
-    else:
-        click.echo(text.process_table(processes, now_ms=trellis.store.now_ms()))
+            _print_json(text.summary_data(process))
+        return
+    click.echo(text.process_table(processes, now_ms=trellis.store.now_ms()))
+    if len(processes) == limit:
+        click.echo(f"There may be more: --after {text.position(processes[-1].position)}", err=True)
 
 
 @trellis.command(cls=CeleryCommand)
@@ -86,12 +122,21 @@ def list_processes(trellis: Trellis, state: str | None, limit: int, as_json: boo
 @_as_json
 @_with_trellis
 def show(trellis: Trellis, process_id: str, as_json: bool) -> None:
-    """One process: its steps, and everything that happened to it."""
-    handle = trellis.get_process(process_id)
+    """One process: its steps, and everything that happened to it. Looks into the archive too, if there is one."""
+    process, history, is_archived = _find(trellis, process_id)
     if as_json:
-        _print_json(text.process_data(handle.process) | {"history": handle.history()})
+        _print_json(text.process_data(process) | {"is_archived": is_archived, "history": history})
     else:
-        click.echo(text.process_page(handle.process, handle.history(), now_ms=trellis.store.now_ms()))
+        click.echo(text.process_page(process, history, now_ms=trellis.store.now_ms(), is_archived=is_archived))
+
+
+def _find(trellis: Trellis, process_id: str) -> tuple[Process, list[Event], bool]:
+    try:
+        return trellis.processes.get_process(process_id), trellis.processes.history(process_id), False
+    except ProcessNotFound:
+        if not trellis.settings.history_url:
+            raise
+    return trellis.history.get_process(process_id), trellis.history.history(process_id), True
 
 
 @trellis.command(cls=CeleryCommand)
@@ -104,6 +149,40 @@ def check(trellis: Trellis, as_json: bool) -> None:
         _print_json(report)
     else:
         click.echo(text.report_line(report))
+
+
+@trellis.command(cls=CeleryCommand)
+@_as_json
+@_with_trellis
+def archive(trellis: Trellis, as_json: bool) -> None:
+    """Archive finished processes once, and remove those whose retention is over, as beat does."""
+    report = trellis.history.archive_and_remove()
+    if as_json:
+        _print_json(report)
+    else:
+        click.echo(text.history_line(report, now_ms=trellis.store.now_ms()))
+    if report.failed:
+        raise click.ClickException(f"{report.failed} could not be archived; the log says why")
+
+
+@trellis.command(cls=CeleryCommand)
+@_option("--sql", "as_text", is_flag=True, help="Print what an empty database needs, and send nothing.")
+@_with_trellis
+def migrate(trellis: Trellis, as_text: bool) -> None:
+    """Make the tables of trellis, or bring them up to date: for each URL in the settings."""
+    for url, schema in schemas(trellis.settings).items():
+        if as_text:
+            click.echo(f"-- {url}")
+            click.echo("-- nothing to make" if schema is None else schema.text())
+        elif schema is None:
+            click.echo(f"{url}: nothing to make")
+        else:
+            for done in schema.migrate():
+                click.echo(f"{url}: {done}")
+
+
+def _ms(time: datetime | None) -> int | None:
+    return None if time is None else int(time.replace(tzinfo=UTC).timestamp() * 1000)
 
 
 def _print_json(value: Any) -> None:

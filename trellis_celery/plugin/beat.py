@@ -1,39 +1,52 @@
-"""The check as a periodic task: it runs wherever the team's beat and workers run, under any scheduler."""
+"""The periodic tasks: they run wherever the team's beat and workers run, under any scheduler."""
 
 from __future__ import annotations
 
 import logging
 import os
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 
 from trellis_celery import errors
+from trellis_celery.settings import Settings
 
 if TYPE_CHECKING:
     from trellis_celery.plugin.extension import Trellis
 
 logger = logging.getLogger(__name__)
 
-TASK_NAME = "trellis_celery.check_timeouts"
-ENTRY_NAME = "trellis-check-timeouts"
+
+def schedule(app: Celery, trellis: Trellis, settings: Settings) -> None:
+    """Register the tasks and their entries in the beat schedule; an entry of that name that the team wrote stays."""
+
+    def check_timeouts() -> None:
+        trellis.timeouts.check_for_timed_out_steps(by=f"beat, run by {socket.gethostname()}:{os.getpid()}")
+
+    def keep_history() -> None:
+        trellis.history.archive_and_remove()
+
+    _register(app, check_timeouts, entry="trellis-check-timeouts", interval_ms=settings.check_interval_ms)
+    if settings.history_url or settings.retention_ms:
+        _register(app, keep_history, entry="trellis-keep-history", interval_ms=settings.history_interval_ms)
 
 
-def schedule_check(app: Celery, trellis: Trellis, *, interval_ms: int) -> None:
-    """Register the task and its entry in the beat schedule; an entry of that name that the team wrote stays.
+def _register(app: Celery, do: Callable[[], None], *, entry: str, interval_ms: int) -> None:
+    """A task that waited longer than one interval is thrown away by the worker: the next is there already.
 
-    A check that waited longer than one interval is thrown away by the worker: the next is there already. That is said
-    on the task and not in the schedule, because some schedulers drop the options of entries.
+    That is said on the task and not in the schedule, because some schedulers drop the options of entries.
     """
     interval_s = interval_ms // 1000
 
-    def check_timeouts() -> None:
+    def run() -> None:
         try:
-            trellis.timeouts.check_for_timed_out_steps(by=f"beat, run by {socket.gethostname()}:{os.getpid()}")
-        except errors.StoreUnavailable as error:
-            logger.error("check_failed", extra={"error": str(error)})  # the next check is only an interval away
+            do()
+        except errors.StoreUnavailable as error:  # the next one is only an interval away
+            logger.error("store_unavailable", extra={"task": do.__name__, "error": str(error)})
 
-    task: Any = app.task(name=TASK_NAME, ignore_result=True, expires=interval_s, shared=False)(check_timeouts)
-    if ENTRY_NAME not in app.conf.beat_schedule:
-        app.add_periodic_task(interval_s, task.s(), name=ENTRY_NAME)
+    name = f"trellis_celery.{do.__name__}"
+    task: Any = app.task(name=name, ignore_result=True, expires=interval_s, shared=False)(run)
+    if entry not in app.conf.beat_schedule:
+        app.add_periodic_task(interval_s, task.s(), name=entry)

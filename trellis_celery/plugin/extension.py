@@ -12,9 +12,10 @@ from typing import Any, Literal
 from celery import Celery, signals
 
 from trellis_celery import errors
-from trellis_celery.bootstrap import open_store
+from trellis_celery.bootstrap import open_archive, open_store
 from trellis_celery.domain.definitions import ProcessType
 from trellis_celery.domain.events import ProcessStepTimedOut
+from trellis_celery.domain.queries import Position, ProcessFilter, ProcessSummary
 from trellis_celery.monitoring.log import LogSink
 from trellis_celery.plugin import beat
 from trellis_celery.plugin import signals as receivers
@@ -25,7 +26,8 @@ from trellis_celery.plugin.headers import Header
 from trellis_celery.plugin.publishing import track_publishing
 from trellis_celery.plugin.requeue import CeleryRequeuer
 from trellis_celery.plugin.worker import MISSED_CHECKS, KeepAlive
-from trellis_celery.ports import EventSink, ProcessStore
+from trellis_celery.ports import EVERYTHING, EventSink, HistoryArchive, ProcessStore
+from trellis_celery.services.history import HistoryService
 from trellis_celery.services.processes import ProcessService
 from trellis_celery.services.recorder import Recorder
 from trellis_celery.services.timeouts import TimeoutCheckerService
@@ -39,6 +41,9 @@ class Trellis:
 
     Making it connects nothing and reads no settings, so it may stand before or after the configuration.
 
+    store
+        One of the team's own making, such as a `SQLAlchemyStore` on its own engine or a `RepositoryStore`; None: the
+        one that `trellis_url` names. Forked children use it too.
     sinks
         Are told every event after it was written, in the process that wrote it.
     on_timed_out
@@ -50,6 +55,7 @@ class Trellis:
         self,
         app: Celery,
         *,
+        store: ProcessStore | None = None,
         sinks: Sequence[EventSink] = (),
         on_timed_out: Callable[[ProcessStepTimedOut], None] | None = None,
     ) -> None:
@@ -61,7 +67,9 @@ class Trellis:
         self.untracked: Counter[str] = Counter()
         self._sinks = (LogSink(), *sinks)
         self._on_timed_out = on_timed_out
+        self._store = store
         self._opened: dict[int, ProcessStore] = {}
+        self._archives: dict[int, HistoryArchive | None] = {}
         self._guarded = 0
         app.trellis = self  # type: ignore[attr-defined]
         receivers.connect()
@@ -84,6 +92,8 @@ class Trellis:
     @property
     def store(self) -> ProcessStore:
         """This process's own connection to the store: a forked child opens another."""
+        if self._store is not None:
+            return self._store
         store = self._opened.get(os.getpid())
         if store is None:  # of two threads that get here at once, one store is kept
             store = self._opened.setdefault(os.getpid(), open_store(self.settings))
@@ -108,6 +118,20 @@ class Trellis:
             stalled_ms=(MISSED_CHECKS + 2) * self.settings.check_interval_ms,
             batch_size=self.settings.check_batch_size,
             budget_ms=self.settings.check_budget_ms,
+        )
+
+    @property
+    def history(self) -> HistoryService:
+        """The archive of finished processes, and what goes into it."""
+        pid = os.getpid()
+        if pid not in self._archives:
+            self._archives[pid] = open_archive(self.settings)
+        return HistoryService(
+            self.store,
+            self._archives[pid],
+            retention_ms=self.settings.retention_ms,
+            backlog=self.settings.history_backlog,
+            budget_ms=self.settings.history_interval_ms,
         )
 
     # What users call
@@ -156,6 +180,12 @@ class Trellis:
         )
         return None if process is None else ProcessHandle(self, process)
 
+    def list_processes(
+        self, only: ProcessFilter = EVERYTHING, *, limit: int = 50, after: Position | None = None
+    ) -> list[ProcessSummary]:
+        """Processes in the store, newest first; `after`: those behind the `position` of the last of the page before."""
+        return self.processes.list_processes(only, limit=limit, after=after)
+
     # What the plugin calls
 
     def count_untracked(self, what: str, header: Header, error: Exception) -> None:
@@ -176,7 +206,7 @@ class Trellis:
     def _on_finalize(self, sender: Celery, **_: Any) -> None:
         self._guard_tasks()
         # Read afresh and not kept: an app may be finalized before all of its configuration is there.
-        beat.schedule_check(sender, self, interval_ms=Settings.from_conf(sender.conf).check_interval_ms)
+        beat.schedule(sender, self, Settings.from_conf(sender.conf))
 
     def _require_settings(self, **_: Any) -> None:
         """A beat that cannot read its settings would run without the check, and Celery swallows every other error."""

@@ -5,7 +5,9 @@ import pytest
 from trellis_celery.cli import text
 from trellis_celery.domain.events import Event, EventKind
 from trellis_celery.domain.process import Process
+from trellis_celery.domain.queries import ProcessSummary
 from trellis_celery.domain.step import ProcessStep
+from trellis_celery.services.history import HistoryReport
 
 
 def a_process() -> Process:
@@ -25,7 +27,7 @@ def a_process() -> Process:
 def test_the_list_shows_who_what_and_how_far() -> None:
     process = a_process()
 
-    head, row = text.process_table([process], now_ms=1_090_000).splitlines()
+    head, row = text.process_table([ProcessSummary.of(process)], now_ms=1_090_000).splitlines()
 
     assert head.split() == ["PROCESS", "TYPE", "TENANT", "AGGREGATE", "STATE", "STEPS", "STARTED"]
     cells = [cell.strip() for cell in row.split("  ") if cell.strip()]
@@ -43,6 +45,18 @@ def test_the_page_of_a_process_shows_attempts_deadlines_and_what_happened() -> N
 
     assert "check  in_progress  1 of 3   run in 50.0 s" in page
     assert "+0.250 s  step_started  check  1        worker-1" in page
+
+
+def test_a_process_from_the_archive_is_shown_as_one() -> None:
+    assert "(from the archive)" in text.process_page(a_process(), [], now_ms=1_010_000, is_archived=True)
+
+
+def test_a_pass_over_the_history_is_told_in_a_line() -> None:
+    report = HistoryReport(archived=3, waiting=2, waiting_since_ms=10_000)
+
+    assert text.history_line(report, now_ms=70_000) == (
+        "archived: 3, removed: 0, dropped: 0, failed: 0; waiting: 2 (first 1.0 min ago)"
+    )
 
 
 def test_text_from_outside_can_neither_break_the_table_nor_drive_the_terminal() -> None:

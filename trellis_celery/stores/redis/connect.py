@@ -5,7 +5,6 @@ Celery parses the URLs of single servers and of Sentinel, so whatever works as `
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -17,8 +16,6 @@ from redis.cluster import RedisCluster
 from redis.retry import Retry
 
 from trellis_celery import errors
-
-SCHEMES = ("redis", "rediss", "redis+socket", "sentinel", "redis+cluster", "rediss+cluster")
 
 Client = redis.Redis | RedisCluster
 
@@ -42,11 +39,7 @@ def connect(url: str, *, timeout_ms: int, transport_options: Mapping[str, Any] |
     except (ValueError, TypeError, KeyError) as error:
         # What the parsers say may have a part of the password in it.
         problem = f": {error}" if "@" not in url else ": is there a special character in it that is not %-encoded?"
-        raise errors.ConfigurationError(f"trellis_url {_without_password(url)} cannot be used{problem}") from None
-
-
-def _without_password(url: str) -> str:
-    return re.sub("://.*@", "://**@", url)
+        raise errors.ConfigurationError(f"the URL {errors.without_password(url)} cannot be used{problem}") from None
 
 
 def _limits(timeout_ms: int) -> dict[str, Any]:

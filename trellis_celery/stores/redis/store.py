@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.resources import files
-from itertools import chain, islice
+from itertools import chain
 from typing import Any
 
 import redis
@@ -28,6 +28,8 @@ from trellis_celery.stores import classes, codec
 from trellis_celery.stores.redis import listing, records
 from trellis_celery.stores.redis.connect import Client
 from trellis_celery.stores.redis.keys import ALL_SHARDS, Keys, lease_member, read_deadline, read_lease, step_member
+from trellis_celery.stores.redis.line import Line, all_good, whole
+from trellis_celery.stores.redis.lists import ProcessLists
 from trellis_celery.stores.redis.translate import as_ours, translated
 from trellis_celery.stores.server_clock import ServerClock
 
@@ -54,6 +56,8 @@ class RedisStore:
         self._create: Any = client.register_script(_script("create.lua"))
         self._move: Any = client.register_script(_script("move.lua"))
         self._delete: Any = client.register_script(_script("delete.lua"))
+        self._line = Line(client)
+        self._lists = ProcessLists(self._line, self._keys)
         self._is_cluster = isinstance(client, RedisCluster)
 
     def now_ms(self) -> int:
@@ -115,7 +119,7 @@ class RedisStore:
 
     def load_steps(self, keys: Sequence[StepKey]) -> list[ProcessStep | Exception | None]:
         ours = [key for key in keys if is_process_id(key.process_id)]
-        values = self._round_trip(
+        values = self._line.round_trip(
             lambda pipe: [pipe.hget(self._keys.process(key.process_id), f"s:{key.step_name}") for key in ours]
         )
         found = {key: records.read_step_or_error(key, value) for key, value in zip(ours, values, strict=True)}
@@ -129,39 +133,7 @@ class RedisStore:
     def list_processes(
         self, only: ProcessFilter = EVERYTHING, *, limit: int = 50, after: Position | None = None
     ) -> list[ProcessSummary]:
-        types = self._types() if only.process_type is None and only.aggregate_id is None else []
-        lists = listing.ranges(only, shards=ALL_SHARDS, types=types)
-        pages = listing.pages(lists, only, after=after, limit=limit, read=self._read_lists)
-        return list(islice(filter(only.matches, self._summaries(pages)), limit))
-
-    def _read_lists(self, parts: Sequence[tuple[listing.Range, bytes, bytes]], count: int) -> list[list[bytes]]:
-        replies = self._round_trip(
-            lambda pipe: [
-                pipe.zrevrangebylex(self._keys.index(part.shard), greatest, least, start=0, num=count)
-                for part, greatest, least in parts
-            ]
-        )
-        return list(_all_good(replies))
-
-    def _types(self) -> list[str]:
-        replies = self._round_trip(lambda pipe: [pipe.smembers(self._keys.types(shard)) for shard in ALL_SHARDS])
-        return sorted({name.decode() for name in chain.from_iterable(_all_good(replies))})
-
-    def _summaries(self, pages: Iterable[list[Position]]) -> Iterator[ProcessSummary]:
-        """Of the processes that are still there and readable: a damaged one must not hide the others."""
-        for page in pages:
-            replies = self._round_trip(
-                lambda pipe, page=page: [
-                    pipe.hmget(self._keys.process(position.process_id), records.SUMMARY_FIELDS) for position in page
-                ]
-            )
-            for position, values in zip(page, _all_good(replies), strict=True):
-                if values[0] is None:
-                    continue
-                try:
-                    yield records.read_summary(position, values)
-                except errors.CorruptRecord:
-                    logger.exception("process_unusable", extra={"process_id": position.process_id})
+        return self._lists.processes(only, limit=limit, after=after)
 
     def history(self, process_id: str) -> list[Event]:
         with translated(process_id):
@@ -189,30 +161,10 @@ class RedisStore:
     def finished(
         self, *, is_archived: bool, until_ms: int | None = None, limit: int, after: Finished | None = None
     ) -> list[Finished]:
-        timelines = [self._timeline(is_archived, shard) for shard in ALL_SHARDS]
-        least, most = "-inf" if after is None else after.since_ms, "+inf" if until_ms is None else until_ms
-        size = limit + 1
-        while True:
-            replies = self._round_trip(
-                lambda pipe, size=size: [
-                    pipe.zrangebyscore(timeline, least, most, start=0, num=size, withscores=True)
-                    for timeline in timelines
-                ]
-            )
-            parts = [
-                [entry for member, score in part if (entry := Finished(_whole(score), member.decode())) > (after or ())]
-                for part in _all_good(replies)
-            ]
-            # Many may have been changed at the very time at which `after` was: then more has to be read.
-            if all(len(part) >= limit or len(reply) < size for part, reply in zip(parts, replies, strict=True)):
-                return sorted(chain.from_iterable(parts))[:limit]
-            size *= 2
+        return self._lists.finished(is_archived=is_archived, until_ms=until_ms, limit=limit, after=after)
 
     def count_finished(self, *, is_archived: bool) -> int:
-        replies = self._round_trip(
-            lambda pipe: [pipe.zcard(self._timeline(is_archived, shard)) for shard in ALL_SHARDS]
-        )
-        return sum(_all_good(replies))
+        return self._lists.count_finished(is_archived=is_archived)
 
     def mark_archived(self, finished: Sequence[Finished]) -> None:
         for since_ms, process_id in finished:
@@ -222,16 +174,13 @@ class RedisStore:
                     keys=[self._keys.waiting(shard), self._keys.archived(shard)], args=[process_id, since_ms, since_ms]
                 )
 
-    def _timeline(self, is_archived: bool, shard: str) -> str:
-        return self._keys.archived(shard) if is_archived else self._keys.waiting(shard)
-
     # Steps
 
     def commit(self, changes: Sequence[Change]) -> list[Committed | Conflict | Exception]:
         if len(changes) == 1 or self._is_cluster:  # a cluster client takes no scripts in a pipeline
             return [self._commit_one(change) for change in changes]
         called_at_s = time.monotonic()
-        replies = self._round_trip(
+        replies = self._line.round_trip(
             lambda pipe: [self._commit(**self._call(change), client=pipe) for change in changes], translate=False
         )
         return [self._outcome(change, reply, called_at_s) for change, reply in zip(changes, replies, strict=True)]
@@ -299,17 +248,17 @@ class RedisStore:
             return error
 
     def load_messages(self, keys: Sequence[StepKey]) -> list[bytes | None]:
-        messages = self._round_trip(
+        messages = self._line.round_trip(
             lambda pipe: [pipe.hget(self._keys.messages(key.process_id), key.step_name) for key in keys]
         )
-        return list(_all_good(messages))
+        return list(all_good(messages))
 
     # Clocks
 
     def due(self, *, now_ms: int, limit: int, with_leases: bool = True) -> list[Due]:
         deadlines = [(self._keys.deadlines(shard), read_deadline) for shard in ALL_SHARDS]
         leases = [(self._keys.leases(shard), read_lease) for shard in ALL_SHARDS] if with_leases else []
-        replies = self._round_trip(
+        replies = self._line.round_trip(
             lambda pipe: [
                 pipe.zrangebyscore(index, "-inf", now_ms, start=0, num=limit, withscores=True)
                 for index, _ in deadlines + leases
@@ -333,7 +282,7 @@ class RedisStore:
         due = []
         for member, score in entries:
             try:
-                due.append(read(member, _whole(score)))
+                due.append(read(member, whole(score)))
             except ValueError:  # not one of ours: it would be in the way of every check
                 logger.error("foreign_index_entry", extra={"index": index, "member": repr(member[:200])})
                 with translated():
@@ -361,7 +310,7 @@ class RedisStore:
                 pipe.zadd(self._keys.leases(shard), members, xx=True)
             pipe.hgetall(self._keys.last_check)
 
-        return records.read_last_check(list(_all_good(self._round_trip(fill)))[-1])
+        return records.read_last_check(list(all_good(self._line.round_trip(fill)))[-1])
 
     def last_check(self) -> LastCheck:
         return self.renew((), until_ms=0)
@@ -370,13 +319,6 @@ class RedisStore:
         fields = {"at_ms": check.at_ms, "by": check.by, "leases_count_from_ms": check.leases_count_from_ms}
         with translated():
             self._client.hset(self._keys.last_check, mapping=fields)
-
-    def _round_trip(self, fill: Callable[[Any], object], *, translate: bool = True) -> list[Any]:
-        """The replies to all the commands that `fill` puts into a pipeline; an error in place of a reply."""
-        with translated(), self._client.pipeline(transaction=False) as pipe:
-            fill(pipe)
-            replies: list[Any] = pipe.execute(raise_on_error=False)
-        return [as_ours(reply) if translate and isinstance(reply, Exception) else reply for reply in replies]
 
 
 def _script(name: str) -> str:
@@ -387,20 +329,6 @@ def _message_arguments(change: Change) -> tuple[str, bytes]:
     if not change.transition.after.needs_message:
         return "drop", b""
     return ("keep", b"") if change.message is None else ("store", change.message)
-
-
-def _all_good(replies: Iterable[Any]) -> Iterable[Any]:
-    for reply in replies:
-        if isinstance(reply, Exception):
-            raise reply
-        yield reply
-
-
-def _whole(score: float) -> int:
-    """Raises ValueError if the score is not one of our times."""
-    if not score.is_integer():
-        raise ValueError(f"{score} is no number of milliseconds")
-    return int(score)
 
 
 def _since(due: Due) -> int:

@@ -1,4 +1,4 @@
--- Store a new process, unless a live one has its business key.
+-- Store a new process, unless a live one has its business key, or it is there already, live or finished meanwhile.
 -- KEYS[1]  hash        the process: its fields are ARGV[10…]
 -- KEYS[2]  sorted set  "<process>|<step>" -> deadline, epoch ms
 -- KEYS[3]  list        the process's log
@@ -18,9 +18,14 @@ local live = redis.call('HGET', KEYS[4], ARGV[2])
 if live and live ~= ARGV[3] then
   return {1, now, live}
 end
+if redis.call('HEXISTS', KEYS[1], 'class') == 1 then
+  return {1, now, ARGV[1]}
+end
 
 -- Reads of every key that may be written: a key of a wrong type is an error here, before the first write.
-redis.call('HLEN', KEYS[1])
+if redis.call('HLEN', KEYS[1]) > 0 then
+  return {1, now, ARGV[1]}  -- an earlier try of the same call stored it, and it is finished already
+end
 redis.call('ZCARD', KEYS[2])
 redis.call('LLEN', KEYS[3])
 redis.call('ZCARD', KEYS[5])

@@ -1,0 +1,312 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from trellis_celery import errors
+from trellis_celery.domain.events import EventKind
+from trellis_celery.domain.process import Process, ProcessState
+from trellis_celery.domain.queries import Finished, ProcessFilter
+from trellis_celery.domain.step import ProcessStep
+from trellis_celery.ports import Chronicle
+from trellis_celery.services.history import HistoryReport, HistoryService
+from trellis_celery.services.processes import ProcessService
+from trellis_celery.stores.memory import MemoryArchive, MemoryStore
+from trellis_celery.testing import ManualClock
+
+DAY_MS = 86_400_000
+
+
+class Archive(MemoryArchive):
+    """One that remembers how it was written to, and does not work when told so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[list[str]] = []
+        self.refuses: Callable[[Chronicle], Exception | None] = lambda _: None
+
+    def write(self, chronicles: Sequence[Chronicle]) -> None:
+        for chronicle in chronicles:
+            if (error := self.refuses(chronicle)) is not None:
+                raise error
+        self.batches.append([chronicle.process.id for chronicle in chronicles])
+        super().write(chronicles)
+
+
+class World:
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.store = MemoryStore(clock=self.clock)
+        self.processes = ProcessService(self.store)
+        self.archive = Archive()
+
+    def service(self, **options: int) -> HistoryService:
+        return HistoryService(self.store, self.archive, **options)
+
+    def start(self, *steps: str) -> Process:
+        return self.processes.start_process(
+            tenant_id="tenant",
+            process_type="Type",
+            aggregate_type="Aggregate",
+            aggregate_id=str(len(self.store.list_processes(limit=10_000))),
+            steps=[ProcessStep(name) for name in steps or ("step",)],
+        )
+
+    def finish(self, count: int = 1) -> list[Process]:
+        finished = []
+        for _ in range(count):
+            process = self.start()
+            self.processes.complete_step(process, "step")
+            self.clock.advance(1)
+            finished.append(process)
+        return finished
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+# Archive
+
+
+def test_a_finished_process_is_archived_with_its_whole_log(world: World) -> None:
+    (process,) = world.finish()
+    world.start()
+
+    report = world.service().archive_and_remove()
+
+    assert report == HistoryReport(archived=1)
+    service = world.service()
+    assert service.get_process(process.id).state is ProcessState.COMPLETED
+    assert service.history(process.id) == world.store.history(process.id)
+    assert [each.id for each in service.list_processes()] == [process.id]
+    assert service.list_processes(ProcessFilter(state=ProcessState.FAILED)) == []
+
+
+def test_a_process_is_archived_once(world: World) -> None:
+    world.finish(3)
+
+    reports = [world.service().archive_and_remove() for _ in range(3)]
+
+    assert [report.archived for report in reports] == [3, 0, 0]
+    assert [len(batch) for batch in world.archive.batches] == [3]
+
+
+def test_what_happens_to_an_archived_process_is_archived_too(world: World) -> None:
+    process = world.start()
+    world.processes.fail_step(process, "step", "broken")
+    world.service().archive_and_remove()
+
+    world.processes.retry_step(process, "step")
+    assert world.service().archive_and_remove().archived == 0
+    world.processes.complete_step(process, "step")
+    assert world.service().archive_and_remove().archived == 1
+
+    assert world.service().get_process(process.id).is_completed()
+    kinds = [event.kind for event in world.service().history(process.id)]
+    assert kinds.count(EventKind.PROCESS_STARTED) == 1
+    assert EventKind.STEP_REOPENED in kinds
+    assert len(world.service().list_processes()) == 1
+
+
+def test_a_process_that_changes_while_it_is_written_is_written_again(world: World) -> None:
+    process = world.start("a", "b")
+    world.processes.fail_step(process, "a", "broken")
+
+    def change_meanwhile(chronicle: Chronicle) -> None:
+        world.processes.complete_step(process.id, "b")
+
+    world.archive.refuses = change_meanwhile
+    report = world.service().archive_and_remove()
+    assert report.waiting == 1
+
+    world.archive.refuses = lambda _: None
+    assert world.service().archive_and_remove().archived == 1
+    assert world.service().history(process.id)[-1].step_name == "b"
+
+
+def test_an_older_picture_of_a_process_does_not_replace_a_newer_one(world: World) -> None:
+    (process,) = world.finish()
+    newer = Chronicle(process, world.store.history(process.id), Finished(2_000, process.id))
+    older = Chronicle(process, [], Finished(1_000, process.id))
+
+    world.archive.write([newer])
+    world.archive.write([older])
+
+    assert world.archive.history(process.id) == newer.events
+
+
+def test_many_are_written_in_batches(world: World) -> None:
+    world.finish(25)
+
+    world.service(batch_size=10).archive_and_remove()
+
+    assert [len(batch) for batch in world.archive.batches] == [10, 10, 5]
+
+
+def test_big_processes_make_small_batches(world: World) -> None:
+    for _ in range(3):
+        names = [f"step-{number}" for number in range(6_000)]
+        process = world.start(*names)
+        world.processes.fail_step(process, names[0], "broken")
+
+    world.service().archive_and_remove()
+
+    assert [len(batch) for batch in world.archive.batches] == [2, 1]
+
+
+def test_a_pass_ends_in_time_and_leaves_the_rest_to_the_next(world: World) -> None:
+    world.finish(30)
+
+    def slow(_: Chronicle) -> None:
+        world.clock.advance(10)
+
+    world.archive.refuses = slow
+    first = world.service(batch_size=10, budget_ms=150).archive_and_remove()
+
+    assert 0 < first.archived < 30
+    assert first.waiting == 30 - first.archived
+    assert first.waiting_since_ms is not None
+
+
+# An archive that does not work
+
+
+@pytest.mark.parametrize("error", [errors.StoreUnavailable("down"), errors.SchemaOutdated(found="1", needed="2")])
+def test_while_the_archive_is_down_everything_waits_and_is_counted(
+    world: World, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    processes = world.finish(3)
+    world.archive.refuses = lambda _: error
+
+    report = world.service(retention_ms=DAY_MS).archive_and_remove()
+    world.clock.advance(10 * DAY_MS)
+    later = world.service(retention_ms=DAY_MS).archive_and_remove()
+
+    assert (report.archived, report.failed, report.waiting) == (0, 3, 3)
+    assert (later.removed, later.dropped, later.waiting) == (0, 0, 3)
+    assert [record.message for record in caplog.records if record.levelno == logging.ERROR] == [
+        "archive_unavailable"
+    ] * 2
+
+    world.archive.refuses = lambda _: None
+    assert world.service(retention_ms=DAY_MS).archive_and_remove() == HistoryReport(archived=3, removed=3)
+    assert {each.id for each in world.service().list_processes()} == {process.id for process in processes}
+
+
+def test_a_process_that_cannot_be_written_does_not_stop_the_others(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    processes = world.finish(5)
+    bad = processes[2].id
+    world.archive.refuses = lambda chronicle: errors.StoreError("no") if chronicle.process.id == bad else None
+
+    report = world.service(batch_size=4).archive_and_remove()
+
+    assert (report.archived, report.failed, report.waiting) == (4, 1, 1)
+    (record,) = caplog.records
+    assert (record.message, record.process_id) == ("process_not_archived", bad)  # type: ignore[attr-defined]
+
+
+def test_a_process_that_cannot_be_read_does_not_stop_the_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    processes = world.finish(3)
+    load = world.store.load
+
+    def load_or_fail(process_id: str) -> Process:
+        if process_id == processes[0].id:
+            raise errors.CorruptRecord(key=process_id, problem="damaged")
+        return load(process_id)
+
+    monkeypatch.setattr(world.store, "load", load_or_fail)
+
+    report = world.service(batch_size=1).archive_and_remove()
+
+    assert (report.archived, report.failed, report.waiting) == (2, 1, 1)
+
+
+def test_what_waits_is_bounded_and_nothing_is_dropped_before_its_time(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    processes = world.finish(5)
+    world.archive.refuses = lambda _: errors.StoreUnavailable("down")
+    service = world.service(retention_ms=DAY_MS, backlog=3)
+
+    assert service.archive_and_remove().dropped == 0
+    world.clock.advance(2 * DAY_MS)
+    report = service.archive_and_remove()
+
+    assert (report.dropped, report.waiting) == (2, 3)
+    dropped = [record.process_id for record in caplog.records if record.message == "process_dropped_unarchived"]  # type: ignore[attr-defined]
+    assert dropped == [process.id for process in processes[:2]]
+
+
+# Retention
+
+
+def test_an_archived_process_leaves_the_store_when_its_retention_is_over(world: World) -> None:
+    (process,) = world.finish()
+    live = world.start()
+    service = world.service(retention_ms=DAY_MS)
+
+    assert service.archive_and_remove().removed == 0
+    world.clock.advance(DAY_MS - 2)
+    assert service.archive_and_remove().removed == 0
+    world.clock.advance(2)
+    assert service.archive_and_remove().removed == 1
+
+    assert [each.id for each in world.store.list_processes()] == [live.id]
+    assert service.get_process(process.id).is_completed()
+
+
+def test_without_an_archive_finished_processes_go_after_their_retention(world: World) -> None:
+    world.finish(25)
+    live = world.start()
+    service = HistoryService(world.store, retention_ms=DAY_MS, batch_size=10)
+
+    world.clock.advance(DAY_MS)
+
+    assert service.archive_and_remove() == HistoryReport(removed=25)
+    assert [each.id for each in world.store.list_processes()] == [live.id]
+
+
+def test_without_retention_nothing_is_ever_removed(world: World) -> None:
+    world.finish()
+    world.clock.advance(1_000 * DAY_MS)
+
+    world.service().archive_and_remove()
+
+    assert len(world.store.list_processes()) == 1
+
+
+def test_a_process_that_is_reopened_as_it_is_removed_stays(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = world.start()
+    world.processes.fail_step(process, "step", "broken")
+    finished = world.store.finished
+
+    def finished_then_reopened(**options: object) -> list[Finished]:
+        page = finished(**options)  # type: ignore[arg-type]
+        if page:
+            world.processes.retry_step(process.id, "step")
+        return page
+
+    world.clock.advance(DAY_MS)
+    monkeypatch.setattr(world.store, "finished", finished_then_reopened)
+
+    report = HistoryService(world.store, retention_ms=DAY_MS).archive_and_remove()
+
+    assert report.removed == 0
+    assert world.store.load(process.id).state is ProcessState.PENDING
+
+
+def test_looking_into_an_archive_that_is_none_says_what_to_set(world: World) -> None:
+    with pytest.raises(errors.ConfigurationError, match="trellis_history_url"):
+        HistoryService(world.store).list_processes()
+
+
+@pytest.mark.parametrize("process_id", ["nonsense", "0-" + "0" * 32])
+def test_an_unknown_process_is_not_found_in_the_archive(world: World, process_id: str) -> None:
+    with pytest.raises(errors.ProcessNotFound):
+        world.service().get_process(process_id)

@@ -1,0 +1,202 @@
+"""What becomes of finished processes: each goes into the archive once, and leaves the store when its time is over.
+
+Tracking never waits for the archive. A finished process waits in the store until a pass has written it, so an archive
+that is down, slow or of an old schema loses nothing: what waits can be counted, and is bounded by `backlog`. Passes may
+overlap and die at any point: writing a process again changes nothing, and only one that did not change meanwhile stops
+waiting.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from trellis_celery import errors
+from trellis_celery.domain.events import Event
+from trellis_celery.domain.identity import require_process_id
+from trellis_celery.domain.process import Process
+from trellis_celery.domain.queries import Finished, Position, ProcessFilter, ProcessSummary
+from trellis_celery.ports import EVERYTHING, Chronicle, HistoryArchive, ProcessStore
+
+logger = logging.getLogger(__name__)
+
+#: A batch is written when it has so many steps, however few processes that is.
+MAX_STEPS_A_BATCH = 10_000
+
+
+@dataclass(slots=True)
+class HistoryReport:
+    """What one pass did, and what is left."""
+
+    archived: int = 0
+    #: Removed from the store because their retention was over.
+    removed: int = 0
+    #: Removed without having been archived, because too many were waiting.
+    dropped: int = 0
+    #: Could not be read or written; see the log. They go on waiting.
+    failed: int = 0
+    #: Finished processes that wait for the archive now.
+    waiting: int = 0
+    #: Since when the first of them waits, epoch ms.
+    waiting_since_ms: int | None = None
+
+
+class HistoryService:
+    """Archives and removes finished processes, and looks into the archive.
+
+    archive
+        None: finished processes are removed after their retention and kept nowhere.
+    retention_ms
+        How long a finished process stays in the store after its last change. 0: for ever.
+    backlog
+        So many may wait for an archive that is down. Beyond that the oldest whose retention is over are removed.
+    batch_size
+        The number of processes written in one transaction.
+    budget_ms
+        A pass ends after this time; what is left is for the next one.
+    """
+
+    def __init__(
+        self,
+        store: ProcessStore,
+        archive: HistoryArchive | None = None,
+        *,
+        retention_ms: int = 0,
+        backlog: int = 1_000_000,
+        batch_size: int = 200,
+        budget_ms: int = 5_000,
+    ) -> None:
+        self._store = store
+        self._archive = archive
+        self._retention_ms = retention_ms
+        self._backlog = backlog
+        self._batch_size = batch_size
+        self._budget_ms = budget_ms
+
+    # Keep
+
+    def archive_and_remove(self) -> HistoryReport:
+        """One pass. Raises StoreUnavailable if the store does not answer; what the archive does is in the report."""
+        report = HistoryReport()
+        end_ms = self._store.now_ms() + self._budget_ms
+        if self._archive is not None:
+            self._archive_waiting(self._archive, report, end_ms)
+        if self._retention_ms:
+            self._remove_expired(report, end_ms)
+        if self._archive is not None:
+            report.waiting = self._store.count_finished(is_archived=False)
+            first = self._store.finished(is_archived=False, limit=1)
+            report.waiting_since_ms = first[0].since_ms if first else None
+        return report
+
+    def _archive_waiting(self, archive: HistoryArchive, report: HistoryReport, end_ms: int) -> None:
+        for batch in self._batches(report, end_ms):
+            try:
+                written = self._write(archive, batch, report)
+            except (errors.StoreUnavailable, errors.SchemaOutdated) as error:
+                logger.error("archive_unavailable", extra={"error": str(error)})
+                report.failed += len(batch)
+                return
+            self._store.mark_archived([chronicle.finished for chronicle in written])
+            report.archived += len(written)
+
+    def _batches(self, report: HistoryReport, end_ms: int) -> Iterator[list[Chronicle]]:
+        batch: list[Chronicle] = []
+        steps = 0
+        for finished in self._pages(is_archived=False, until_ms=None, end_ms=end_ms):
+            chronicle = self._read(finished, report)
+            if chronicle is None:
+                continue
+            batch.append(chronicle)
+            steps += len(chronicle.process.steps)
+            if len(batch) == self._batch_size or steps >= MAX_STEPS_A_BATCH:
+                yield batch
+                batch, steps = [], 0
+        if batch:
+            yield batch
+
+    def _pages(self, *, is_archived: bool, until_ms: int | None, end_ms: int) -> Iterator[Finished]:
+        """What is finished, page by page; each once, also those that stay where they are."""
+        after: Finished | None = None
+        while self._store.now_ms() < end_ms:
+            page = self._store.finished(is_archived=is_archived, until_ms=until_ms, limit=self._batch_size, after=after)
+            yield from page
+            if len(page) < self._batch_size:
+                return
+            after = page[-1]
+
+    def _read(self, finished: Finished, report: HistoryReport) -> Chronicle | None:
+        try:
+            process = self._store.load(finished.process_id)
+            return Chronicle(process, self._store.history(finished.process_id), finished)
+        except errors.ProcessNotFound:  # removed meanwhile
+            return None
+        except errors.CorruptRecord as error:
+            _note_failure(finished, error, report)
+            return None
+
+    def _write(self, archive: HistoryArchive, batch: Sequence[Chronicle], report: HistoryReport) -> Sequence[Chronicle]:
+        """Write the batch, or each that can be; return what was written. Raises StoreUnavailable, SchemaOutdated."""
+        try:
+            archive.write(batch)
+        except (errors.StoreUnavailable, errors.SchemaOutdated):
+            raise
+        except errors.StoreError as error:
+            if len(batch) == 1:
+                _note_failure(batch[0].finished, error, report)
+                return []
+            return [one for each in batch for one in self._write(archive, [each], report)]
+        return batch
+
+    # Remove
+
+    def _remove_expired(self, report: HistoryReport, end_ms: int) -> None:
+        until_ms = self._store.now_ms() - self._retention_ms
+        for finished in self._pages(is_archived=True, until_ms=until_ms, end_ms=end_ms):
+            report.removed += self._remove(finished)
+        if self._archive is None:
+            for finished in self._pages(is_archived=False, until_ms=until_ms, end_ms=end_ms):
+                report.removed += self._remove(finished)
+        else:
+            self._drop_beyond_backlog(report, until_ms)
+
+    def _drop_beyond_backlog(self, report: HistoryReport, until_ms: int) -> None:
+        beyond = self._store.count_finished(is_archived=False) - self._backlog
+        if beyond <= 0:
+            return
+        limit = min(beyond, self._batch_size)
+        for finished in self._store.finished(is_archived=False, until_ms=until_ms, limit=limit):
+            if self._remove(finished):
+                report.dropped += 1
+                logger.error("process_dropped_unarchived", extra={"process_id": finished.process_id})
+
+    def _remove(self, finished: Finished) -> bool:
+        return self._store.delete(finished.process_id, finished_since_ms=finished.since_ms)
+
+    # Look
+
+    def get_process(self, process_id: str) -> Process:
+        """The process as it was when it was archived last. Raises ProcessNotFound."""
+        return self._required_archive.load(require_process_id(process_id))
+
+    def history(self, process_id: str) -> list[Event]:
+        """Everything that happened to the process until it was archived, oldest first."""
+        return self._required_archive.history(require_process_id(process_id))
+
+    def list_processes(
+        self, only: ProcessFilter = EVERYTHING, *, limit: int = 50, after: Position | None = None
+    ) -> list[ProcessSummary]:
+        """Archived processes, newest first; `after`: those behind the `position` of the last one of the page before."""
+        return self._required_archive.list_processes(only, limit=limit, after=after)
+
+    @property
+    def _required_archive(self) -> HistoryArchive:
+        if self._archive is None:
+            raise errors.ConfigurationError('there is no archive: set trellis_history_url = "postgresql+psycopg://…"')
+        return self._archive
+
+
+def _note_failure(finished: Finished, error: Exception, report: HistoryReport) -> None:
+    report.failed += 1
+    logger.error("process_not_archived", extra={"process_id": finished.process_id}, exc_info=error)
