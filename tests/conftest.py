@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.support import services
+from tests.support import databases, services
 from tests.support.cluster import Cluster
 
 
@@ -54,6 +54,27 @@ def rabbitmq_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A RabbitMQ node of our own."""
     with services.rabbitmq(tmp_path_factory.mktemp("rabbitmq")) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A database of a PostgreSQL server of our own. What is in it is the tests' before."""
+    with databases.postgresql(tmp_path_factory.mktemp("postgresql")) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def mariadb_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A database of a MariaDB server of our own. What is in it is the tests' before."""
+    with databases.mariadb(tmp_path_factory.mktemp("mariadb")) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def dynamodb_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A DynamoDB of our own, without tables."""
+    with services.dynamodb(tmp_path_factory.mktemp("dynamodb")) as endpoint:
+        yield endpoint
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,16 +13,32 @@ import pytest
 from tests.support import redis_forms
 from tests.support.redis_forms import Place
 from trellis_celery.stores.redis import RedisStore
-from trellis_celery.stores.redis.connect import connect
+from trellis_celery.stores.redis.connect import Client, connect
 from trellis_celery.testing import StoreContract
+
+
+def _connect(place: Place) -> Client:
+    return connect(place.url, timeout_ms=10_000, transport_options=place.transport_options)
+
+
+def _open(place: Place, prefix: str) -> RedisStore:
+    return RedisStore(_connect(place), prefix=prefix)
 
 
 class _OverRedis(StoreContract):
     @pytest.fixture
-    def store(self, place: Place) -> Iterator[RedisStore]:
-        client = connect(place.url, timeout_ms=10_000, transport_options=place.transport_options)
-        yield RedisStore(client, prefix=f"test-{uuid4().hex}")
+    def prefix(self) -> str:
+        return f"test-{uuid4().hex}"
+
+    @pytest.fixture
+    def store(self, place: Place, prefix: str) -> Iterator[RedisStore]:
+        client = _connect(place)
+        yield RedisStore(client, prefix=prefix)
         client.close()
+
+    @pytest.fixture
+    def open_again(self, place: Place, prefix: str) -> Callable[[], RedisStore]:
+        return partial(_open, place, prefix)
 
 
 class TestValkey(_OverRedis):

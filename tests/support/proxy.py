@@ -26,7 +26,7 @@ class Proxy:
         self._server_port = server_port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
-        self._losses: list[Loss] = []
+        self._losses: list[Loss | None] = []
         #: Nothing goes through in either direction while this is set; connections are accepted.
         self.is_blackhole = False
         self.lost = 0
@@ -40,6 +40,10 @@ class Proxy:
     def lose(self, *losses: Loss) -> None:
         """The next replies are lost like this, one after the other."""
         self._losses.extend(losses)
+
+    def lose_after(self, replies: int, loss: Loss) -> None:
+        """So many replies go through first."""
+        self._losses.extend([*[None] * replies, loss])
 
     def __enter__(self) -> Proxy:
         self._selector.register(self._listener, selectors.EVENT_READ)
@@ -81,9 +85,9 @@ class Proxy:
             self._close(source)
         elif self.is_blackhole or source in self._silent:
             return
-        elif source not in self._clients and self._losses:
+        elif source not in self._clients and (loss := self._losses.pop(0) if self._losses else None):
             self.lost += 1
-            if self._losses.pop(0) is Loss.HANG:
+            if loss is Loss.HANG:
                 self._silent |= {source, self._peers[source]}
             else:
                 self._reset(self._peers[source])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -21,6 +22,8 @@ from tests.support.programs import Program, free_port, is_listening
 
 #: Use this server instead of starting one. Its databases are emptied, so they have to be empty at the start.
 REDIS_URL = "TRELLIS_TEST_REDIS_URL"
+
+ROOT = Path(__file__).parents[2]
 
 #: Debian's `/usr/sbin/rabbitmq-server` changes the user; the script behind it does not.
 _RABBITMQ_SCRIPTS = ("/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server")
@@ -80,6 +83,29 @@ def _redis_like(binary: Path, directory: Path, name: str) -> Iterator[str]:
         yield f"redis://127.0.0.1:{port}"
     finally:
         server.kill()
+
+
+@contextmanager
+def dynamodb(directory: Path) -> Iterator[str]:
+    """moto's DynamoDB, and in the environment the credentials and the region that it does not look at."""
+    if find_spec("moto") is None:
+        missing("the package moto is not installed")
+    port = free_port()
+    command = [sys.executable, "-m", "tests.support.dynamodb_server", str(port)]
+    server = Program(command, name="dynamodb", directory=directory, env={"PYTHONPATH": str(ROOT)})
+    with pytest.MonkeyPatch.context() as environment:
+        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
+            environment.delenv(name, raising=False)
+        environment.setenv("AWS_CONFIG_FILE", os.devnull)
+        environment.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        environment.setenv("AWS_ACCESS_KEY_ID", "testing")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        environment.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+        try:
+            server.wait_until(lambda: is_listening(port))
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.kill()
 
 
 def server_command(binary: Path, directory: Path, port: int) -> list[str | Path]:

@@ -6,15 +6,18 @@ import pytest
 
 from trellis_celery import errors
 from trellis_celery.domain.events import Event, ProcessStepTimedOut
-from trellis_celery.domain.process import Process, ProcessState
+from trellis_celery.domain.process import OWN_RECORD, Process, ProcessState
+from trellis_celery.domain.queries import ProcessFilter
 from trellis_celery.domain.step import ProcessStep, StepState
-from trellis_celery.domain.tracker import StepTracker
 from trellis_celery.ports import LastCheck, StepKey
 from trellis_celery.repositories import RepositoryStore
+from trellis_celery.repositories.copies import GRACE_MS, QUARANTINE_MS
 from trellis_celery.services.processes import ProcessService
 from trellis_celery.services.timeouts import TimeoutCheckerService
 from trellis_celery.stores.memory import InMemoryProcessRepository, InMemoryStepTrackerRepository
 from trellis_celery.testing import ManualClock
+from trellis_celery.testing.contract import pair_scenes as scenes
+from trellis_celery.testing.contract.pair_scenes import Wire
 
 TIMED = ProcessStep("timed", timeout_ms=1_000)
 EXTERNAL = ProcessStep("approve", timeout_ms=1_000, external=True)
@@ -26,33 +29,26 @@ class Crash(Exception):
 
 class FragileProcesses(InMemoryProcessRepository):
     crashes = False
+    damaged = ""
 
     def save(self, process: Process, events: Sequence[Event] = ()) -> None:
         if self.crashes:
             raise Crash
         super().save(process, events)
 
-
-class FragileTrackers(InMemoryStepTrackerRepository):
-    crashes = False
-
-    def add(self, tracker: StepTracker, events: Sequence[Event] = ()) -> None:
-        if self.crashes:
-            raise Crash
-        super().add(tracker, events)
-
-    def delete(self, process_id: str, step_name: str) -> None:
-        if self.crashes:
-            raise Crash
-        super().delete(process_id, step_name)
+    def get_by_id(self, process_id: str) -> Process | None:
+        if process_id == self.damaged:
+            raise errors.CorruptRecord(key=process_id, problem="damaged")
+        return super().get_by_id(process_id)
 
 
 class Pair:
     def __init__(self, process_repository: type[FragileProcesses] = FragileProcesses) -> None:
         self.clock = ManualClock()
         self.processes = process_repository(clock=self.clock)
-        self.trackers = FragileTrackers(clock=self.clock)
+        self.trackers = InMemoryStepTrackerRepository(clock=self.clock)
         self.store = RepositoryStore(self.processes, self.trackers)
+        self.scene = scenes.Pair(self.processes, self.trackers)
         self.service = ProcessService(self.processes, self.trackers)
 
     def start(self, *steps: ProcessStep, deadline_ms: int | None = None) -> Process:
@@ -116,37 +112,62 @@ class TestCrashInAChange:
         second = pair.start()
 
         assert second.id != first.id
-        assert pair.service.list_processes(state=ProcessState.COMPLETED) == [pair.service.get_process(first.id)]
+        assert [each.id for each in pair.store.list_processes(ProcessFilter(state=ProcessState.COMPLETED))] == [
+            first.id
+        ]
 
 
-class TestCrashInAStart:
-    def test_starting_again_sets_the_clocks_that_were_not_set(self, pair: Pair) -> None:
-        pair.trackers.crashes = True
-        with pytest.raises(Crash):
-            pair.start(EXTERNAL)
-        pair.trackers.crashes = False
+class TestBetweenTwoCalls:
+    """What others do in between; `interrupted`, `Wire` and the rest are those of the contract."""
 
-        process = pair.start(EXTERNAL)
+    def test_a_process_is_never_seen_older_than_it_was_seen_before(self, pair: Pair) -> None:
+        for call in (1, 2):
+            process = scenes.finished_unnoticed(pair.scene)
 
-        (due,) = pair.store.due(now_ms=pair.clock.now_ms() + 1_000, limit=10)
-        assert due.key == StepKey(process.id, "approve")
+            loaded = pair.scene.store(Wire(before_call={call: pair.scene.check})).load(process.id)
 
+            assert loaded.is_completed()
 
-class TestCrashInADelete:
-    def test_what_is_left_does_not_bring_the_process_back_and_goes_when_it_is_touched(self, pair: Pair) -> None:
-        process = pair.start()
-        pair.service.start_step(process, "timed")
-        pair.trackers.crashes = True
-        with pytest.raises(Crash):
-            pair.store.delete(process.id)
-        pair.trackers.crashes = False
-        pair.clock.advance(1_000)
+    def test_a_finished_process_does_not_keep_others_from_starting_while_its_end_is_noticed(self, pair: Pair) -> None:
+        scene = pair.scene
+        for call in range(1, scenes.counted(scene, scenes.successor_of_unnoticed, scenes.create).calls + 1):
+            successor = scenes.successor_of_unnoticed(scene)
 
-        TimeoutCheckerService(pair.store).check_for_timed_out_steps()
+            assert scene.store(Wire(before_call={call: scene.check})).create(successor) == successor.id
+
+    def test_a_process_deleted_while_it_is_created_leaves_no_tracker_behind(self, pair: Pair) -> None:
+        process = scenes.not_stored(pair.scene)
+        wire = Wire(before_call={2: lambda: pair.store.delete(process.id)})
+        with scenes.interrupted(pair.scene, 2, scenes.after, wire) as store:
+            store.create(process)
+        assert [tracker.step_name for tracker in pair.trackers.all_of(process.id)] == ["step"]
+
+        pair.scene.check()
 
         assert pair.trackers.all_of(process.id) == []
-        with pytest.raises(errors.ProcessNotFound):
-            pair.service.get_process(process.id)
+
+    def test_a_process_changed_since_is_not_purged_though_nobody_noticed(self, pair: Pair) -> None:
+        process = scenes.archived(pair.scene)
+        (finished,) = pair.store.finished(is_archived=True, limit=10)
+        with scenes.interrupted(pair.scene, 1, scenes.after) as store:
+            scenes.late(store, process)
+
+        assert not pair.store.delete(process.id, finished_since_ms=finished.since_ms)
+
+        assert pair.store.finished(is_archived=True, limit=10) == []
+        assert [each.process_id for each in pair.store.finished(is_archived=False, limit=10)] == [process.id]
+
+    def test_a_process_that_cannot_be_read_does_not_keep_others_from_being_noticed(self, pair: Pair) -> None:
+        damaged, process = (scenes.finished_unnoticed(pair.scene) for _ in range(2))
+        pair.clock.advance(GRACE_MS)
+        pair.processes.damaged = damaged.id
+
+        assert [each.process_id for each in pair.store.finished(is_archived=False, limit=10)] == [process.id]
+
+        pair.processes.damaged = ""
+        assert pair.store.count_finished(is_archived=False) == 1
+        pair.clock.advance(QUARANTINE_MS)
+        assert pair.store.count_finished(is_archived=False) == 2
 
 
 class TestTrackersAlone:
@@ -161,6 +182,25 @@ class TestTrackersAlone:
         assert (report.gave_up, [event.process_id for event in told]) == (1, [process.id])
         assert pair.service.get_process(process.id).step("timed").state is StepState.FAILED
         assert pair.store.last_check() == LastCheck(pair.clock.now_ms(), "cron", pair.clock.now_ms() + 5_000)
+
+    def test_what_a_checker_without_processes_did_is_in_the_next_list(self, pair: Pair) -> None:
+        process = pair.start()
+        pair.service.start_step(process, "timed")
+        pair.clock.advance(1_000)
+        TimeoutCheckerService(pair.trackers).check_for_timed_out_steps()
+
+        (listed,) = pair.store.list_processes()
+
+        assert listed.state is ProcessState.FAILED
+
+    def test_a_step_of_others_times_out_though_nobody_changed_it(self, pair: Pair) -> None:
+        process = pair.start(EXTERNAL)
+        pair.clock.advance(1_000)
+
+        report = TimeoutCheckerService(pair.trackers).check_for_timed_out_steps()
+
+        assert report.gave_up == 1
+        assert pair.service.get_process(process.id).has_failed()
 
     def test_what_needs_the_process_says_so(self, pair: Pair) -> None:
         with pytest.raises(errors.ConfigurationError, match="needs a process repository"):
@@ -178,6 +218,21 @@ class TestProcessesAlone:
 
         assert service.get_process(process.id).is_completed()
         assert [event.step_name for event in service.history(process)] == ["", "timed"]
+
+    def test_steps_have_no_clocks(self, pair: Pair) -> None:
+        service = ProcessService(pair.processes)
+        process = service.start_process(**_key_of("2"), steps=[EXTERNAL], deadline_ms=5_000)
+
+        due = service.store.due(now_ms=pair.clock.now_ms() + 10_000, limit=10)
+
+        assert [item.key for item in due] == [StepKey(process.id, OWN_RECORD)]
+
+    def test_a_process_is_deleted(self, pair: Pair) -> None:
+        store = RepositoryStore(pair.processes, None)
+        process = pair.start()
+
+        assert not store.delete(process.id, finished_since_ms=1)
+        assert [store.delete(process.id), store.delete(process.id)] == [True, False]
 
     def test_a_task_has_no_place_for_its_message(self, pair: Pair) -> None:
         from trellis_celery.testing.contract.builders import change, queue
@@ -201,7 +256,7 @@ class TestOptimism:
 
     def test_a_deleted_process_is_not_saved(self, pair: Pair) -> None:
         process = pair.start()
-        pair.processes.delete(process.id)
+        assert pair.processes.delete(process.id, version=0)
         process.version = 1
 
         with pytest.raises(errors.StaleWrite):
@@ -211,7 +266,7 @@ class TestOptimism:
         process = pair.start()
         tracker = pair.service.start_step(process, "timed")
         assert tracker is not None
-        pair.trackers.delete(process.id, "timed")
+        pair.trackers.delete(process.id)
 
         with pytest.raises(errors.StaleWrite):
             pair.trackers.save(tracker)
@@ -262,6 +317,10 @@ class TestOptimism:
 
         with pytest.raises(errors.StaleWrite):
             pair.trackers.add(tracker)
+
+
+def _key_of(aggregate_id: str) -> dict[str, str]:
+    return {"tenant_id": "t", "process_type": "Type", "aggregate_type": "Aggregate", "aggregate_id": aggregate_id}
 
 
 def _key(process: Process) -> dict[str, str]:

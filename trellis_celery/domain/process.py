@@ -158,6 +158,16 @@ class Process:
         """Whether the process's own deadline passed before it was finished."""
         return self.own.last_error is not None
 
+    @property
+    def next_deadline_ms(self) -> int | None:
+        """The earliest deadline that nothing but this object knows of; None if there is none. Epoch ms.
+
+        That is its own until it is finished, and those of steps that nobody has changed yet: changed steps have trackers.
+        """
+        own = [] if self.state.is_terminal else [self.own.deadline_ms]
+        untouched = [step.deadline_ms for step in self.steps.values() if step.version <= 1]
+        return min((deadline_ms for deadline_ms in (*own, *untouched) if deadline_ms is not None), default=None)
+
     def is_completed(self) -> bool:
         return self.state is ProcessState.COMPLETED
 

@@ -20,6 +20,8 @@ class StepTracker:
     message: bytes | None = None
     #: When the lease of the running worker ends, epoch ms.
     lease_until_ms: int | None = None
+    #: From when on anybody may bring the process's copy of the step up to date, epoch ms. None: it is known to be so.
+    copy_due_ms: int | None = None
 
     @property
     def step_name(self) -> str:

@@ -1,18 +1,32 @@
 """A process store over a process repository and a tracker repository, which know nothing of each other.
 
 Who is right: from its first change on, a step has a tracker, and the tracker is right about it. The process keeps a
-copy of each step, which may be older, and is right about everything else: which steps there are, its own deadline, and
-who holds the business key. Without a tracker repository everything is in the process, and steps have neither messages
-nor clocks. Without a process repository there are steps only: enough for a checker.
+copy of each step, which may be older, and is right about everything else: which steps there are, those that nobody has
+changed, its own deadline, and who holds the business key. Lists are made from the copies.
 
-The order of writes, and what a crash between two of them leaves:
+Without a tracker repository everything is in the process, and steps have neither messages nor clocks. Without a process
+repository there are steps only: enough for a checker, whose changes are copied by whoever looks at a list next.
 
-start     process, then the trackers of steps whose time runs from the start. Left: such steps without a tracker, which
-          starting the same process again adds.
-change    tracker with its log entries, which decides; then the process's copies. Left: old copies. `load` and `find`
-          see through them; the next change of any step of the process, or the next start with its business key, renews
-          them. Only `list_processes` may go by an old state until then.
-delete    process, then trackers. Left: trackers without a process, each removed at its next change.
+The pair has no common transaction. Of the writes of an operation one decides; what is before it does no harm alone, and
+what is behind it is done by others, if need be, `GRACE_MS` later: by the next check or the next look at a list. They
+find it by `copy_due_ms`, which is a part of the trackers that the operation wrote.
+
+create    1. the process, with the deadlines of the steps whose time runs from now: this decides
+          2. the trackers of such steps, for checkers that have no processes   3. take out `copy_due_ms`
+          After 1: the steps are due by the process. After 2: 3 is done by others.
+change    1. the tracker with its log entries and `copy_due_ms`: this decides
+          2. the process's copies; a finished process waits for the archive again   3. take out `copy_due_ms`
+          After 1: `load` and `find` see through the old copies, and 2 and 3 are done by others.
+          If the process turns out to be gone, its trackers are removed, and the change is a conflict with nothing.
+reopen    0. the process as it is, in a new version; then like a change
+          After 0: it waits for the archive again.
+delete    1. a tracker of the empty name with `copy_due_ms`   2. the process, if nobody wrote it since before 1: this
+          decides   3. the trackers
+          After 1: others write the process in a new version and take out `copy_due_ms`; so a deleter that was only
+          slow finds another version at 2 and begins again. After 2: others do 3.
+
+A finished process is deleted on a condition, and a step that is reopened meanwhile must not go with it. Either 0 of the
+reopening comes before 2 of the deletion, which then finds a newer version; or it finds no process, and reopens nothing.
 
 `load` never writes: the writer that renews the copies is the one that learns that it finished the process.
 """
@@ -28,13 +42,13 @@ from trellis_celery import errors
 from trellis_celery.domain.events import Event, EventKind
 from trellis_celery.domain.identity import BusinessKey
 from trellis_celery.domain.process import OWN_RECORD, Process, ProcessState
+from trellis_celery.domain.queries import Finished, Position, ProcessFilter, ProcessSummary
 from trellis_celery.domain.step import ProcessStep
 from trellis_celery.domain.tracker import StepTracker
-from trellis_celery.ports import Change, Committed, Conflict, Due, LastCheck, LeaseKey, StepKey
+from trellis_celery.domain.transitions import Transition
+from trellis_celery.ports import EVERYTHING, Change, Committed, Conflict, Due, LastCheck, LeaseKey, StepKey
+from trellis_celery.repositories.copies import GRACE_MS, MAX_TRIES, Copies, too_many_tries, with_records
 from trellis_celery.repositories.interfaces import ProcessRepository, StepTrackerRepository
-
-#: A stale write means that somebody else got on; this many in a row on one process do not happen.
-MAX_TRIES = 1_000
 
 
 class RepositoryStore:
@@ -46,6 +60,7 @@ class RepositoryStore:
     def __init__(self, processes: ProcessRepository | None, trackers: StepTrackerRepository | None) -> None:
         self._process_repository = processes
         self._tracker_repository = trackers
+        self._copies = None if processes is None or trackers is None else Copies(processes, trackers)
         self._last_check = LastCheck()
         #: Index entries that lead nowhere, until when they are passed over. After a restart they are looked at again.
         self._set_aside: dict[Due, float] = {}
@@ -59,32 +74,35 @@ class RepositoryStore:
 
     def create(self, process: Process, *, replaces: str | None = None) -> str:
         started = Event(EventKind.PROCESS_STARTED, OWN_RECORD, 0, process.started_at_ms)
+        if self._tracker_repository is None:
+            process = _without_clocks(process)
         for _ in range(MAX_TRIES):
             try:
                 self._processes.add(process, [started], replaces=replaces)
             except errors.ProcessExists as exists:
-                if not self._is_finished(exists.process_id):
-                    return exists.process_id
-            else:
-                self._track_from_start(process)
-                return process.id
-        raise _too_many_tries(process.id)
+                if exists.process_id != process.id and self._is_finished(exists.process_id):
+                    continue
+                return exists.process_id
+            self._track_from_start(process)
+            return process.id
+        raise too_many_tries(process.id)
 
     def load(self, process_id: str) -> Process:
-        process = self._processes.get_by_id(process_id)
+        process = self._current(process_id)
         if process is None:
             raise errors.ProcessNotFound(process_id=process_id)
-        return self._up_to_date(process)
+        return process
 
     def find(self, key: BusinessKey) -> str | None:
-        process = self._processes.get_by_aggregate(key)
-        if process is None or self._up_to_date(process).state.is_terminal:
-            return None
-        return process.id
+        holder = self._processes.get_by_aggregate(key)
+        process = None if holder is None else self._current(holder.id)
+        return None if process is None or process.state.is_terminal else process.id
 
-    def list_processes(self, *, state: ProcessState | None = None, limit: int = 50) -> list[Process]:
-        listed = map(self._up_to_date, self._processes.list_newest(state=state, limit=limit))
-        return [process for process in listed if state is None or process.state is state]
+    def list_processes(
+        self, only: ProcessFilter = EVERYTHING, *, limit: int = 50, after: Position | None = None
+    ) -> list[ProcessSummary]:
+        self._renew_old_copies()
+        return self._processes.list_newest(only, limit=limit, after=after)
 
     def history(self, process_id: str) -> list[Event]:
         events = self._processes.history(process_id)
@@ -92,10 +110,33 @@ class RepositoryStore:
             events = events + self._tracker_repository.history(process_id)
         return sorted(events, key=lambda event: event.occurred_at_ms)
 
-    def delete(self, process_id: str) -> None:
-        self._processes.delete(process_id)
-        for tracker in self._trackers_of(process_id):
-            self._trackers.delete(process_id, tracker.step_name)
+    def delete(self, process_id: str, *, finished_since_ms: int | None = None) -> bool:
+        if self._copies is not None:
+            return self._copies.delete(process_id, finished_since_ms=finished_since_ms)
+        for _ in range(MAX_TRIES):
+            process = self._processes.get_by_id(process_id)
+            if process is None:
+                return False
+            if self._processes.delete(process_id, version=process.version, finished_since_ms=finished_since_ms):
+                return True
+            if finished_since_ms is not None:
+                return False
+        raise too_many_tries(process_id)
+
+    # Finished processes
+
+    def finished(
+        self, *, is_archived: bool, until_ms: int | None = None, limit: int, after: Finished | None = None
+    ) -> list[Finished]:
+        self._renew_old_copies()
+        return self._processes.finished(is_archived=is_archived, until_ms=until_ms, limit=limit, after=after)
+
+    def count_finished(self, *, is_archived: bool) -> int:
+        self._renew_old_copies()
+        return self._processes.count_finished(is_archived=is_archived)
+
+    def mark_archived(self, finished: Sequence[Finished]) -> None:
+        self._processes.mark_archived(finished)
 
     # Steps
 
@@ -112,9 +153,11 @@ class RepositoryStore:
     # Clocks
 
     def due(self, *, now_ms: int, limit: int, with_leases: bool = True) -> list[Due]:
+        if self._copies is not None:
+            self._copies.renew_all_due(now_ms=now_ms)
         self._set_aside = {item: until_ms for item, until_ms in self._set_aside.items() if until_ms > now_ms}
         enough = limit + len(self._set_aside)
-        deadlines = self._due_processes(now_ms, enough) + self._due_steps(now_ms, enough)
+        deadlines = self._due_in_processes(now_ms, enough) + self._due_in_trackers(now_ms, enough)
         leases = self._lapsed_leases(now_ms, enough) if with_leases else []
         return [*self._oldest(deadlines, limit), *self._oldest(leases, limit)]
 
@@ -143,17 +186,17 @@ class RepositoryStore:
             raise errors.ConfigurationError("this needs a process repository, and there is none")
         return self._process_repository
 
-    @property
-    def _trackers(self) -> StepTrackerRepository:
-        if self._tracker_repository is None:
-            raise errors.ConfigurationError("this needs a tracker repository, and there is none")
-        return self._tracker_repository
+    def _current(self, process_id: str) -> Process | None:
+        return self._processes.get_by_id(process_id) if self._copies is None else self._copies.current(process_id)
+
+    def _renew_old_copies(self) -> None:
+        if self._copies is not None:
+            self._copies.renew_all_due(now_ms=self.now_ms())
 
     def _tracker(self, key: StepKey) -> StepTracker | None:
-        return None if self._tracker_repository is None else self._tracker_repository.get(*key)
-
-    def _trackers_of(self, process_id: str) -> list[StepTracker]:
-        return [] if self._tracker_repository is None else self._tracker_repository.all_of(process_id)
+        if self._tracker_repository is None or key.step_name == OWN_RECORD:
+            return None
+        return self._tracker_repository.get(*key)
 
     def _step(self, key: StepKey) -> ProcessStep | None:
         """The record of the step by whoever is right about it."""
@@ -171,49 +214,21 @@ class RepositoryStore:
         except errors.CorruptRecord as error:
             return error
 
-    # Copies in the process
-
-    def _up_to_date(self, process: Process) -> Process:
-        """The process with the steps as their trackers have them; the same object if it has them already."""
-        newer = [
-            tracker.step
-            for tracker in self._trackers_of(process.id)
-            if tracker.step.version > process.step(tracker.step_name).version
-        ]
-        return _with_records(process, newer) if newer else process
-
-    def _renew_copies(self, process_id: str) -> tuple[ProcessState, ProcessState] | None:
-        """Store the process up to date. Returns its states before and after; None if there is no such process."""
-        if self._process_repository is None:  # nobody here knows the other steps
-            return ProcessState.IN_PROGRESS, ProcessState.IN_PROGRESS
-        for _ in range(MAX_TRIES):
-            stored = self._process_repository.get_by_id(process_id)
-            if stored is None:
-                return None
-            process = self._up_to_date(stored)
-            try:
-                if process is not stored:
-                    self._process_repository.save(process)
-            except errors.StaleWrite:
-                continue
-            return stored.state, process.state
-        raise _too_many_tries(process_id)
+    # Create
 
     def _is_finished(self, process_id: str) -> bool:
-        """Whether the process is finished after what a crash left undone has been done."""
-        process = self._processes.get_by_id(process_id)
-        if process is not None:
-            self._track_from_start(process)
-        states = self._renew_copies(process_id)
+        """Whether the process is finished, after what a crash left undone has been done."""
+        states = None if self._copies is None else self._copies.renew(process_id)
         return states is not None and states[1].is_terminal
 
     def _track_from_start(self, process: Process) -> None:
-        if self._tracker_repository is None:
+        timed = [step for step in process.steps.values() if step.deadline_ms is not None]
+        if self._tracker_repository is None or self._copies is None or not timed:
             return
-        for step in process.steps.values():
-            if step.deadline_ms is not None:
-                with suppress(errors.StaleWrite):  # it has its tracker already
-                    self._tracker_repository.add(StepTracker(process.id, step))
+        for step in timed:
+            with suppress(errors.StaleWrite):  # it was changed already
+                self._tracker_repository.add(StepTracker(process.id, step, copy_due_ms=self.now_ms() + GRACE_MS))
+        self._copies.renew(process.id)
 
     # Commit
 
@@ -221,39 +236,42 @@ class RepositoryStore:
         try:
             if change.key.step_name == OWN_RECORD or self._tracker_repository is None:
                 return self._commit_in_process(change)
-            return self._commit_in_tracker(change)
+            return self._commit_in_tracker(change, self._tracker_repository)
         except errors.StoreError as error:
             return error
 
-    def _commit_in_tracker(self, change: Change) -> Committed | Conflict:
+    def _commit_in_tracker(self, change: Change, trackers: StepTrackerRepository) -> Committed | Conflict:
         stored = self._tracker(change.key)
         current = self._step(change.key) if stored is None else stored.step
         if current is None or current.version != change.transition.before.version:
             return Conflict(current)
+        if self._copies is not None and _reopens(change.transition) and not self._copies.touch(change.process_id):
+            return Conflict(None)
         tracker = self._next_tracker(change, stored)
         try:
-            write = self._trackers.add if stored is None else self._trackers.save
+            write = trackers.add if stored is None else trackers.save
             write(tracker, change.transition.events)
         except errors.StaleWrite:
             return Conflict(self._step(change.key))
-        states = self._renew_copies(change.process_id)
-        if states is None:
-            self._trackers.delete(*change.key)
-            return Conflict(None)
-        return Committed(tracker.step, *states)
+        if self._copies is None:  # nobody here knows the other steps
+            return Committed(tracker.step, ProcessState.IN_PROGRESS, ProcessState.IN_PROGRESS)
+        states = self._copies.renew(change.process_id)
+        return Conflict(None) if states is None else Committed(tracker.step, *states)
 
     def _next_tracker(self, change: Change, stored: StepTracker | None) -> StepTracker:
         before, after = change.transition.before, _next_version(change)
+        now_ms = self.now_ms()
         message, lease_until_ms = (None, None) if stored is None else (stored.message, stored.lease_until_ms)
         if change.message is not None:
             message = change.message
         if not before.is_leased or before.attempt != after.attempt:  # a standing lease is moved by its worker only
-            lease_until_ms = self.now_ms() + change.lease_ms
+            lease_until_ms = now_ms + change.lease_ms
         return StepTracker(
             change.process_id,
             after,
             message=message if after.needs_message else None,
             lease_until_ms=lease_until_ms if after.is_leased else None,
+            copy_due_ms=now_ms if self._copies is None else now_ms + GRACE_MS,
         )
 
     def _commit_in_process(self, change: Change) -> Committed | Conflict:
@@ -265,23 +283,30 @@ class RepositoryStore:
             current = None if process is None else _record(process, after.name)
             if process is None or current is None or current.version != change.transition.before.version:
                 return Conflict(current)
-            changed = _with_records(process, [after])
+            changed = with_records(process, [after])
             try:
                 self._processes.save(changed, change.transition.events)
             except errors.StaleWrite:  # another record of the same process was written
                 continue
             return Committed(after, process.state, changed.state)
-        raise _too_many_tries(change.process_id)
+        raise too_many_tries(change.process_id)
 
     # Due
 
-    def _due_processes(self, now_ms: int, limit: int) -> list[Due]:
+    def _due_in_processes(self, now_ms: int, limit: int) -> list[Due]:
+        """What processes alone know of: their own deadlines, and those of steps that have no tracker yet."""
         if self._process_repository is None:
             return []
         late = self._process_repository.all_timed_out(now_ms=now_ms, limit=limit)
-        return [Due(StepKey(process.id, OWN_RECORD), process.own.deadline_ms or 0) for process in late]
+        return [
+            Due(StepKey(process.id, record.name), record.deadline_ms)
+            for process in late
+            for record in _clocks(process)
+            if record.deadline_ms is not None and record.deadline_ms <= now_ms
+            if self._tracker(StepKey(process.id, record.name)) is None
+        ]
 
-    def _due_steps(self, now_ms: int, limit: int) -> list[Due]:
+    def _due_in_trackers(self, now_ms: int, limit: int) -> list[Due]:
         if self._tracker_repository is None:
             return []
         late = self._tracker_repository.all_timed_out(now_ms=now_ms, limit=limit)
@@ -312,16 +337,23 @@ def _record(process: Process, step_name: str) -> ProcessStep | None:
     return process.own if step_name == OWN_RECORD else process.steps.get(step_name)
 
 
-def _with_records(process: Process, records: Iterable[ProcessStep]) -> Process:
-    """The next version of the process, with these records in place of older ones."""
-    by_name = {record.name: record for record in records}
-    own = by_name.pop(OWN_RECORD, process.own)
-    return replace(process, steps={**process.steps, **by_name}, own=own, version=process.version + 1)
+def _clocks(process: Process) -> Iterable[ProcessStep]:
+    """The records behind `process.next_deadline_ms`."""
+    if not process.state.is_terminal:
+        yield process.own
+    yield from (step for step in process.steps.values() if step.version <= 1)
+
+
+def _without_clocks(process: Process) -> Process:
+    return replace(
+        process,
+        steps={name: replace(step, deadline_ms=None, deadline_kind=None) for name, step in process.steps.items()},
+    )
+
+
+def _reopens(transition: Transition) -> bool:
+    return transition.before.state.is_terminal and not transition.after.state.is_terminal
 
 
 def _next_version(change: Change) -> ProcessStep:
     return replace(change.transition.after, version=change.transition.before.version + 1)
-
-
-def _too_many_tries(process_id: str) -> errors.StoreError:
-    return errors.StoreError(f"process {process_id} was changed by others {MAX_TRIES} times in a row")

@@ -1,0 +1,59 @@
+"""The repositories that we ship, each with one of another kind, of which it knows nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from uuid import uuid4
+
+import pytest
+
+from tests.support import redis_forms
+from tests.support.redis_forms import Place
+from trellis_celery.repositories import ProcessRepository, StepTrackerRepository
+from trellis_celery.stores.memory import InMemoryProcessRepository
+from trellis_celery.stores.redis.connect import connect
+from trellis_celery.stores.redis.trackers import RedisStepTrackerRepository
+from trellis_celery.testing import RepositoryContract
+
+
+class _ProcessesInMemory(RepositoryContract):
+    shared_between_processes = False
+
+    @pytest.fixture
+    def processes(self, trackers: StepTrackerRepository) -> ProcessRepository:
+        return InMemoryProcessRepository(clock=trackers)
+
+
+class _TrackersInRedis(RepositoryContract):
+    rivals_crash = False
+
+    @pytest.fixture
+    def trackers(self, place: Place) -> Iterator[StepTrackerRepository]:
+        with closing(connect(place.url, timeout_ms=10_000, transport_options=place.transport_options)) as client:
+            yield RedisStepTrackerRepository(client, prefix=f"test-{uuid4().hex}")
+
+
+class TestMemoryWithValkey(_ProcessesInMemory, _TrackersInRedis):
+    @pytest.fixture
+    def place(self, valkey_server: str) -> Place:
+        return Place(f"{valkey_server}/2")
+
+
+class TestMemoryWithRedis(_ProcessesInMemory, _TrackersInRedis):
+    @pytest.fixture
+    def place(self, redis_server: str) -> Place:
+        return Place(f"{redis_server}/2")
+
+
+class TestMemoryWithCluster(_ProcessesInMemory, _TrackersInRedis):
+    # Tens of thousands of round trips to each node, which show nothing that one server does not.
+    test_what_a_crash_leaves_undone_is_done_by_the_next_check = None
+    test_a_writer_so_slow_that_others_did_its_work_may_crash_too = None
+    test_nothing_is_lost_or_counted_twice_whatever_comes_between_two_calls = None
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def place(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+        with redis_forms.as_cluster(tmp_path_factory.mktemp("cluster")) as place:
+            yield place

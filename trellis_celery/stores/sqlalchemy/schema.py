@@ -1,0 +1,108 @@
+"""The tables' schema: made and brought up to date by Alembic, with its migrations inside of this package.
+
+Its own table `trellis_version` says what there is, so an application that uses Alembic itself knows nothing of it.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from io import StringIO
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, String, column, exc, func, make_url, select, table
+from sqlalchemy.engine import Dialect
+
+from trellis_celery import errors
+from trellis_celery.stores.sqlalchemy.translate import as_ours
+from trellis_celery.stores.sqlalchemy.types import MYSQL
+
+#: What this release needs.
+HEAD = "0002"
+VERSION_TABLE = "trellis_version"
+
+#: Names the lock of those who migrate at the same time.
+_LOCK_NAME = "trellis_migrate"
+_LOCK_NUMBER = 0x7472656C6C6973
+_LOCK_WAIT_S = 60
+
+
+def migrate(bind: Engine | Connection) -> None:
+    """Make the tables, or bring them up to date. Does nothing if they are.
+
+    On a Connection it is a part of the transaction there, where the database has transactions for tables (MySQL has
+    not). Others that migrate at the same time are waited for.
+    """
+    if isinstance(bind, Connection):
+        _migrate(bind)
+        return
+    with bind.begin() as connection:
+        _migrate(connection)
+
+
+def sql(dialect: str) -> str:
+    """What `migrate` would do to an empty database, as SQL text. `dialect`: a URL or a dialect's name.
+
+    Raises ConfigurationError for a dialect that is not known.
+    """
+    text = StringIO()
+    config = _config(output_buffer=text)
+    config.attributes["dialect_name"] = _dialect_name(dialect)
+    command.upgrade(config, "head", sql=True)
+    return text.getvalue()
+
+
+def current(engine: Engine) -> str | None:
+    """The schema that is there; None if there is none. Raises StoreUnavailable."""
+    try:
+        with engine.connect() as connection:
+            require_current(connection)
+    except errors.SchemaOutdated as outdated:
+        return outdated.found
+    except exc.SQLAlchemyError as error:
+        raise as_ours(error, needed_schema=HEAD) from error
+    return HEAD
+
+
+def require_current(connection: Connection) -> None:
+    """Raises SchemaOutdated if the tables are missing or of another release."""
+    try:
+        found = connection.scalars(select(column("version_num", String)).select_from(table(VERSION_TABLE))).all()
+    except (exc.ProgrammingError, exc.OperationalError) as error:
+        if connection.invalidated:
+            raise
+        raise as_ours(error, needed_schema=HEAD) from error
+    if list(found) != [HEAD]:
+        raise errors.SchemaOutdated(found=", ".join(sorted(found)) or None, needed=HEAD)
+
+
+def _migrate(connection: Connection) -> None:
+    config = _config()
+    config.attributes["connection"] = connection
+    _wait_for_others(connection)
+    try:
+        command.upgrade(config, "head")
+    finally:
+        if connection.dialect.name in MYSQL and not connection.invalidated:
+            connection.scalar(select(func.release_lock(_LOCK_NAME)))
+
+
+def _wait_for_others(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_LOCK_NUMBER)))
+    elif connection.dialect.name in MYSQL:
+        connection.scalar(select(func.get_lock(_LOCK_NAME, _LOCK_WAIT_S)))
+
+
+def _config(output_buffer: StringIO | None = None) -> Config:
+    config = Config(output_buffer=output_buffer) if output_buffer is not None else Config()
+    config.set_main_option("script_location", str(files("trellis_celery.stores.sqlalchemy") / "migrations"))
+    return config
+
+
+def _dialect_name(text: str) -> str:
+    try:
+        dialect: type[Dialect] = make_url(text if "://" in text else f"{text}://").get_dialect()
+    except (exc.ArgumentError, exc.NoSuchModuleError):
+        raise errors.ConfigurationError(f"there is no SQL for {text.partition(':')[0]!r}") from None
+    return dialect.name
