@@ -71,8 +71,6 @@ class MemoryStore:
                 return live_id
             if process.id in self._stored:  # a repetition, and it was finished meanwhile
                 return process.id
-            if process.id in self._stored:
-                return process.id  # an earlier try of the same call stored it, and it is finished already
             started = Event(EventKind.PROCESS_STARTED, OWN_RECORD, 0, process.started_at_ms)
             stored = _Stored(picture_of(process), [started])
             self._stored[process.id] = stored

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection, text
 
+from trellis_celery.domain.machine_clock import machine_now_ms
 from trellis_celery.stores.server_clock import ServerClock
 
 #: What is known of the time may be so old, seconds.
@@ -36,4 +37,4 @@ class DatabaseClock:
 
 def _ask(connection: Connection) -> float:
     question = _QUESTIONS.get(connection.dialect.name)
-    return time.time() * 1000 if question is None else float(connection.scalar(question))
+    return machine_now_ms() if question is None else float(connection.scalar(question))

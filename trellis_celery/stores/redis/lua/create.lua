@@ -23,9 +23,7 @@ if redis.call('HEXISTS', KEYS[1], 'class') == 1 then
 end
 
 -- Reads of every key that may be written: a key of a wrong type is an error here, before the first write.
-if redis.call('HLEN', KEYS[1]) > 0 then
-  return {1, now, ARGV[1]}  -- an earlier try of the same call stored it, and it is finished already
-end
+redis.call('HLEN', KEYS[1])
 redis.call('ZCARD', KEYS[2])
 redis.call('LLEN', KEYS[3])
 redis.call('ZCARD', KEYS[5])
