@@ -133,8 +133,7 @@ def _dynamodb(endpoint: str) -> Contender:
 
     def opened() -> ProcessStore:
         table = f"bench-{next(numbers)}"
-        for _ in create_tables(client, table):
-            pass
+        create_tables(client, table, every_s=0.1)
         return DynamoDBStore(client, table=table)
 
     return Contender("DynamoDB (moto)", opened, most_live_steps=LIVE_STEPS[0])

@@ -7,7 +7,7 @@ It is imported when a URL asks for it, so that nobody needs or pays for a databa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Protocol, cast
 
@@ -35,8 +35,8 @@ _EXTRAS = {"sqlalchemy": "sql", "dynamodb": "dynamodb"}
 class Schema(Protocol):
     """What a store needs to have made before its first use, and after an upgrade."""
 
-    def migrate(self) -> Iterator[str]:
-        """Make it or bring it up to date, saying each thing that was done. Raises StoreError."""
+    def migrate(self, say: Callable[[str], None]) -> None:
+        """Make it or bring it up to date, and say what is done. Raises StoreError."""
         ...
 
     def text(self) -> str:

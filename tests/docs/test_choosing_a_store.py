@@ -27,7 +27,7 @@ def test_a_url_of_the_page_opens_a_store(url: str) -> None:
 
 
 def test_the_pair_of_the_page_opens_a_store() -> None:
-    (url, tracker_url) = re.findall(r'url="(.*?)"', PAGE.read_text())
+    (url, tracker_url) = re.findall(r'trellis_(?:tracker_)?url = "(.*?)"', PAGE.read_text())
 
     assert open_store(Settings(url=url, tracker_url=tracker_url)) is not None
 

@@ -11,6 +11,7 @@ from sybil import Document
 from sybil.parsers.markdown import PythonCodeBlockParser
 
 from trellis_celery.settings import PREFIX, Settings
+from trellis_celery.stores.sqlalchemy import connect
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.glob("*/README.md"))]
@@ -35,6 +36,8 @@ def test_the_code_blocks_of_a_page_run_one_after_the_other(page: Path, redis_url
 
     for app in (value for value in document.namespace.values() if type(value).__name__ == "Celery"):
         app.close()
+    for engine in list(connect._engines):  # what an app opened by its settings is closed as its program ends
+        engine.dispose()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)

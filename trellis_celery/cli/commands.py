@@ -172,13 +172,17 @@ def migrate(trellis: Trellis, as_text: bool) -> None:
     """Make the tables of trellis, or bring them up to date: for each URL in the settings."""
     for url, schema in schemas(trellis.settings).items():
         if as_text:
-            click.echo(f"-- {url}")
-            click.echo("-- nothing to make" if schema is None else schema.text())
+            click.echo(f"-- {url}{': nothing to make' if schema is None else ''}", err=True)
+            if schema is not None:
+                click.echo(schema.text())
         elif schema is None:
-            click.echo(f"{url}: nothing to make")
+            _say(url, "nothing to make")
         else:
-            for done in schema.migrate():
-                click.echo(f"{url}: {done}")
+            schema.migrate(functools.partial(_say, url))
+
+
+def _say(url: str, done: str) -> None:
+    click.echo(f"{url}: {done}")
 
 
 def _ms(time: datetime | None) -> int | None:

@@ -162,7 +162,7 @@ class Process:
     def next_deadline_ms(self) -> int | None:
         """The earliest deadline that nothing but this object knows of; None if there is none. Epoch ms.
 
-        That is its own until it is finished, and those of steps that nobody has changed yet: changed steps have trackers.
+        That is its own until it is finished, and those of steps that nobody changed yet: changed steps have trackers.
         """
         own = [] if self.state.is_terminal else [self.own.deadline_ms]
         untouched = [step.deadline_ms for step in self.steps.values() if step.version <= 1]

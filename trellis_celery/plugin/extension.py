@@ -6,6 +6,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, Literal
 
@@ -76,6 +77,7 @@ class Trellis:
         track_publishing(app, self)
         app.steps["worker"].add(KeepAlive)
         signals.worker_init.connect(self._guard_tasks, weak=False)
+        signals.worker_init.connect(self._import_store, weak=False)
         signals.beat_init.connect(self._require_settings, weak=False)
         if app.finalized:  # type: ignore[attr-defined]
             self._on_finalize(app)
@@ -214,6 +216,11 @@ class Trellis:
             self.settings  # noqa: B018 - read for its errors
         except errors.ConfigurationError as error:
             raise SystemExit(f"trellis: {error}") from error
+
+    def _import_store(self, **_: Any) -> None:
+        """Before the pool is forked: else each child's first task would wait until a database's library is imported."""
+        with suppress(errors.ConfigurationError):  # whoever needs the store says so
+            self.store  # noqa: B018 - made and kept
 
     def _guard_tasks(self, **_: Any) -> None:
         """Once when the app is finalized, and again as a worker starts, for tasks that were defined after that."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 from trellis_celery.settings import Settings
 from trellis_celery.stores.sqlalchemy import schema as tables
 from trellis_celery.stores.sqlalchemy.archive import SQLAlchemyArchive
 from trellis_celery.stores.sqlalchemy.connect import engine_for
+from trellis_celery.stores.sqlalchemy.processes import SQLAlchemyProcessRepository
 from trellis_celery.stores.sqlalchemy.store import SQLAlchemyStore
 
 #: The most that a statement may take which changes tables. Nobody waits for it.
@@ -21,6 +22,11 @@ def open_store(url: str, settings: Settings) -> SQLAlchemyStore:
     return SQLAlchemyStore(engine_for(url, timeout_ms=timeout_ms), timeout_ms=timeout_ms)
 
 
+def open_processes(url: str, settings: Settings) -> SQLAlchemyProcessRepository:
+    timeout_ms = settings.store_timeout_ms
+    return SQLAlchemyProcessRepository(engine_for(url, timeout_ms=timeout_ms), timeout_ms=timeout_ms)
+
+
 def open_archive(url: str, _settings: Settings) -> SQLAlchemyArchive:
     return SQLAlchemyArchive(engine_for(url, timeout_ms=_ARCHIVE_MS), timeout_ms=_ARCHIVE_MS)
 
@@ -29,16 +35,14 @@ class _Schema:
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def migrate(self) -> Iterator[str]:
+    def migrate(self, say: Callable[[str], None]) -> None:
         engine = engine_for(self._url, timeout_ms=_PATIENCE_MS)
         try:
             before = tables.current(engine)
             tables.migrate(engine)
-            yield (
-                f"schema {before or 'none'} → {tables.HEAD}" if before != tables.HEAD else f"schema {before} is current"
-            )
         finally:
             engine.dispose()
+        say(f"schema {tables.HEAD} is there" if before == tables.HEAD else f"schema {before or 'none'} → {tables.HEAD}")
 
     def text(self) -> str:
         return tables.sql(self._url)

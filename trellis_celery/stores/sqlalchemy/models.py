@@ -78,6 +78,10 @@ class ProcessRow(Listed, Base):
     since_ms: Mapped[int | None] = mapped_column(BigInteger)
     #: The last `since_ms` it ever had: the next one is later.
     last_since_ms: Mapped[int] = mapped_column(BigInteger)
+    #: Of a repository only: `Process.next_deadline_ms`. A store has the deadlines in the rows of the steps.
+    next_deadline_ms: Mapped[int | None] = mapped_column(BigInteger, index=True)
+    #: Of a repository only: tells the last write from others.
+    token: Mapped[str | None] = mapped_column(ExactText(32))
 
     __table_args__ = (
         *list_indexes("trellis_processes"),

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Connection, and_, or_, select, update
+from sqlalchemy import Connection, and_, delete, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute
 
 from trellis_celery.ports import StepKey
-from trellis_celery.stores.sqlalchemy.models import ProcessRow, StepRow
+from trellis_celery.stores.sqlalchemy.models import LogRow, ProcessRow, StepRow
 from trellis_celery.stores.sqlalchemy.records import is_possible
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ _WRITTEN_COLUMNS = (
     ProcessRow.aggregate_id,
     ProcessRow.counts,
     ProcessRow.live_key,
+    ProcessRow.version,
+    ProcessRow.token,
     ProcessRow.since_ms,
     ProcessRow.last_since_ms,
 )
@@ -42,7 +44,7 @@ _WRITTEN_COLUMNS = (
 def lock_processes(connection: Connection, process_ids: Iterable[str]) -> dict[str, AnyRow]:
     """The rows of those that exist, which nobody else writes until the end of the transaction."""
     found: dict[str, AnyRow] = {}
-    for ids in _portions(sorted(set(process_ids))):
+    for ids in portions(sorted(set(process_ids))):
         if connection.dialect.name == "sqlite":
             unchanged = update(ProcessRow).where(ProcessRow.id.in_(ids)).values(version=ProcessRow.version)
             connection.execute(unchanged)
@@ -60,7 +62,7 @@ def step_rows(
         for process_id, group in groupby(sorted(set(filter(is_possible, keys))), key=lambda key: key.process_id)
     ]
     found: dict[StepKey, AnyRow] = {}
-    for portion in _portions(by_process):
+    for portion in portions(by_process):
         statement = (
             select(StepRow.process_id, StepRow.name, *columns)
             .where(or_(*(and_(StepRow.process_id == id_, StepRow.name.in_(names)) for id_, names in portion)))
@@ -71,7 +73,15 @@ def step_rows(
     return found
 
 
-def _portions(items: Sequence[T]) -> Iterator[list[T]]:
+def delete_process(connection: Connection, process_id: str) -> None:
+    """With its steps and log. Lock it first."""
+    # SQLite removes what belongs to a row only if it is told to on every connection.
+    connection.execute(delete(StepRow).where(StepRow.process_id == process_id))
+    connection.execute(delete(LogRow).where(LogRow.process_id == process_id))
+    connection.execute(delete(ProcessRow).where(ProcessRow.id == process_id))
+
+
+def portions(items: Sequence[T]) -> Iterator[list[T]]:
     rest = iter(items)
     while portion := list(islice(rest, _PROCESSES_PER_STATEMENT)):
         yield portion

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
-from sqlalchemy import Connection, delete, exc, insert, select, update
+from sqlalchemy import Connection, exc, insert, select, update
 
 from trellis_celery import errors
 from trellis_celery.domain.events import Event, EventKind
@@ -25,7 +25,7 @@ from trellis_celery.stores import codec
 from trellis_celery.stores.sqlalchemy import checks, listing, records
 from trellis_celery.stores.sqlalchemy.database_clock import DatabaseClock
 from trellis_celery.stores.sqlalchemy.models import LogRow, ProcessRow, StepRow
-from trellis_celery.stores.sqlalchemy.rows import lock_processes, step_rows
+from trellis_celery.stores.sqlalchemy.rows import delete_process, lock_processes, step_rows
 from trellis_celery.stores.sqlalchemy.transactions import Bind, Contended, transactions
 from trellis_celery.stores.sqlalchemy.writing import write
 
@@ -130,10 +130,7 @@ class SQLAlchemyStore:
             row = lock_processes(connection, [process_id]).get(process_id)
             if row is None or finished_since_ms not in (None, row.since_ms):
                 return False
-            # SQLite removes what belongs to a row only if it is told to on every connection.
-            connection.execute(delete(StepRow).where(StepRow.process_id == process_id))
-            connection.execute(delete(LogRow).where(LogRow.process_id == process_id))
-            connection.execute(delete(ProcessRow).where(ProcessRow.id == process_id))
+            delete_process(connection, process_id)
             return True
 
         return self._run(work)

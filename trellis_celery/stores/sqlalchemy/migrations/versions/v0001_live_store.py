@@ -50,6 +50,8 @@ def _create_processes() -> None:
         sa.Column("is_archived", sa.Integer(), nullable=True),
         sa.Column("since_ms", sa.BigInteger(), nullable=True),
         sa.Column("last_since_ms", sa.BigInteger(), nullable=False),
+        sa.Column("next_deadline_ms", sa.BigInteger(), nullable=True),
+        sa.Column("token", ExactText(32), nullable=True),
         sa.PrimaryKeyConstraint("id", name="trellis_processes_pkey"),
         sa.UniqueConstraint("live_key", name="trellis_processes_live_key_key"),
     )
@@ -61,6 +63,7 @@ def _create_processes() -> None:
         "by_both": ["tenant_digest", "type_digest", *by_start],
         "by_aggregate": ["aggregate_digest", "started_at_ms", "id"],
         "by_end": ["is_archived", "since_ms", "id"],
+        "next_deadline_ms": ["next_deadline_ms"],
     }.items():
         op.create_index(f"trellis_processes_{name}", "trellis_processes", columns)
 

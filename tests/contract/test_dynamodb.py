@@ -1,0 +1,48 @@
+"""The store contract over DynamoDB's interface, with a table of its own for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
+from uuid import uuid4
+
+import pytest
+
+from trellis_celery.stores.dynamodb import DynamoDBStore
+from trellis_celery.stores.dynamodb.connect import connect
+from trellis_celery.stores.dynamodb.tables import create_tables
+from trellis_celery.testing import StoreContract
+
+TIMEOUT_MS = 20_000
+
+
+def _open(url: str) -> DynamoDBStore:
+    client, table = connect(url, timeout_ms=TIMEOUT_MS)
+    return DynamoDBStore(client, table=table, timeout_ms=TIMEOUT_MS)
+
+
+class TestDynamoDB(StoreContract):
+    # moto is slow: it looks at every item of a table for each query of an index.
+    crashes = 8
+    many_processes = 300
+    page_size = 50
+
+    @pytest.fixture
+    def url(self, dynamodb_endpoint: str) -> Iterator[str]:
+        url = f"dynamodb:///test-{uuid4().hex}?endpoint={dynamodb_endpoint}"
+        client, table = connect(url, timeout_ms=TIMEOUT_MS)
+        with closing(client):
+            create_tables(client, table)
+            yield url
+            client.delete_table(TableName=table)
+
+    @pytest.fixture
+    def store(self, url: str) -> Iterator[DynamoDBStore]:
+        client, table = connect(url, timeout_ms=TIMEOUT_MS)
+        with closing(client):
+            yield DynamoDBStore(client, table=table, timeout_ms=TIMEOUT_MS)
+
+    @pytest.fixture
+    def open_again(self, url: str) -> Callable[[], DynamoDBStore]:
+        return partial(_open, url)

@@ -1,0 +1,156 @@
+"""Lists of processes, from the index that fits the filter best.
+
+Each list lies in a few parts, which are read side by side and merged, a page at a time. What an index names is read
+again from the table: so the list tells the present, and two names of one digest are told apart.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from heapq import merge
+from itertools import islice, product
+
+from trellis_celery import errors
+from trellis_celery.domain.queries import Finished, Position, ProcessFilter, ProcessSummary
+from trellis_celery.ports import EVERYTHING
+from trellis_celery.stores import classes
+from trellis_celery.stores.digests import digest
+from trellis_celery.stores.dynamodb import heads, keys
+from trellis_celery.stores.dynamodb.calls import Calls, ConditionFailed
+from trellis_celery.stores.dynamodb.values import query
+
+logger = logging.getLogger(__name__)
+
+#: Behind every position.
+_LAST = "~"
+
+
+class Lists:
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    def list_processes(
+        self, only: ProcessFilter = EVERYTHING, *, limit: int = 50, after: Position | None = None
+    ) -> list[ProcessSummary]:
+        index, partitions = _place(only)
+        first = keys.position(only.started_from_ms or 0)
+        last = _LAST if only.started_before_ms is None else keys.position(only.started_before_ms)
+        if after is not None:
+            last = min(last, keys.position(*after))
+        found: list[ProcessSummary] = []
+        if first > last:
+            return found
+        entries = self._merged(
+            index, "position", partitions, between=(first, last), page=limit + 1, is_newest_first=True
+        )
+        positions = (position for entry in entries if (position := keys.read_position(entry)) != after)
+        while len(found) < limit and (some := list(islice(positions, limit - len(found)))):
+            found += [summary for summary in self._summaries(some) if only.matches(summary)]
+        return found
+
+    def _summaries(self, positions: Sequence[Position]) -> list[ProcessSummary]:
+        wanted = {position.process_id: keys.head(position.process_id) for position in positions}
+        items = self._calls.get_many(wanted.values())
+        summaries = []
+        for process_id, key in wanted.items():
+            if key in items:
+                try:
+                    summaries.append(heads.read_head(process_id, items[key]).summary)
+                except errors.CorruptRecord:  # it must not hide the others
+                    logger.exception("process_unusable", extra={"process_id": process_id})
+        return summaries
+
+    # Finished processes
+
+    def finished(
+        self, *, is_archived: bool, until_ms: int | None, limit: int, after: Finished | None
+    ) -> list[Finished]:
+        first = keys.position(*after) if after is not None else keys.position(0)
+        last = _LAST if until_ms is None else keys.position(until_ms + 1)
+        if first > last:
+            return []
+        entries = self._merged(
+            "finished",
+            "finished_position",
+            _finished_partitions(is_archived=is_archived),
+            between=(first, last),
+            page=limit + 1,
+            is_newest_first=False,
+        )
+        behind = (finished for entry in entries if (finished := keys.read_finished(entry)) != after)
+        return list(islice(behind, limit))
+
+    def count_finished(self, *, is_archived: bool) -> int:
+        return sum(self._calls.parallel(self._count, _finished_partitions(is_archived=is_archived)))
+
+    def _count(self, partition: str) -> int:
+        condition = query("#finished = :partition", partition=partition)
+        pages = self._calls.pages(**condition, IndexName="finished", Select="COUNT")
+        return sum(int(page["Count"]) for page in pages)
+
+    def mark_archived(self, finished: Sequence[Finished]) -> None:
+        self._calls.parallel(self._mark_archived, finished)
+
+    def _mark_archived(self, one: Finished) -> None:
+        try:
+            self._calls.call("update_item", **heads.archived(self._calls.table, one))
+        except ConditionFailed:  # it was changed since, or it is gone
+            return
+
+    # Indexes
+
+    def _merged(
+        self,
+        index: str,
+        sort_key: str,
+        partitions: Sequence[str],
+        *,
+        between: tuple[str, str],
+        page: int,
+        is_newest_first: bool,
+    ) -> Iterator[str]:
+        """The sort keys in order. The first page of each partition is read now, the others when they are needed."""
+
+        first, last = between
+        condition = f"#{index} = :partition AND #{sort_key} BETWEEN :first AND :last"
+
+        def entries(partition: str) -> Iterator[list[str]]:
+            for reply in self._calls.pages(
+                **query(condition, partition=partition, first=first, last=last),
+                IndexName=index,
+                ScanIndexForward=not is_newest_first,
+                Limit=page,
+            ):
+                yield [str(item[sort_key]["S"]) for item in reply["Items"]]
+
+        readers = [entries(partition) for partition in partitions]
+        firsts = self._calls.parallel(lambda reader: next(reader, []), readers)
+        parts = [_flat(first, reader) for first, reader in zip(firsts, readers, strict=True)]
+        return merge(*parts, reverse=is_newest_first)
+
+
+def _flat(first: list[str], pages: Iterator[list[str]]) -> Iterator[str]:
+    yield from first
+    for page in pages:
+        yield from page
+
+
+def _place(only: ProcessFilter) -> tuple[str, list[str]]:
+    """The index in which the processes are found, and the partitions of it."""
+    if only.aggregate_id is not None:
+        return "list_aggregate", [digest(only.aggregate_id).hex()]
+    if only.tenant_id is not None:
+        index, name = "list_tenant", f"#{digest(only.tenant_id).hex()}"
+    elif only.process_type is not None:
+        index, name = "list_type", f"#{digest(only.process_type).hex()}"
+    else:
+        index, name = "list_all", ""
+    numbers = classes.numbers_for(only)
+    if len(numbers) == len(classes.CLASSES):
+        return index, [f"{shard}{name}" for shard in keys.ALL_LIST_SHARDS]
+    return f"{index}_class", [f"{shard}{name}#{number}" for shard, number in product(keys.ALL_LIST_SHARDS, numbers)]
+
+
+def _finished_partitions(*, is_archived: bool) -> list[str]:
+    return [keys.finished_partition(shard, is_archived=is_archived) for shard in keys.ALL_LIST_SHARDS]
