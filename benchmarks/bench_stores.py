@@ -136,7 +136,7 @@ def _dynamodb(endpoint: str) -> Contender:
         create_tables(client, table, every_s=0.1)
         return DynamoDBStore(client, table=table)
 
-    return Contender("DynamoDB (moto)", opened, most_live_steps=LIVE_STEPS[0])
+    return Contender("DynamoDB (moto)", opened, most_live_steps=0)  # moto looks at every item for any index
 
 
 # The questions

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import Engine
 
 from tests.support import redis_forms
+from tests.support.databases import emptied
 from tests.support.redis_forms import Place
 from trellis_celery.repositories import ProcessRepository, StepTrackerRepository
-from trellis_celery.stores.memory import InMemoryProcessRepository
+from trellis_celery.stores.memory import InMemoryProcessRepository, InMemoryStepTrackerRepository
 from trellis_celery.stores.redis.connect import connect
 from trellis_celery.stores.redis.trackers import RedisStepTrackerRepository
+from trellis_celery.stores.sqlalchemy import SQLAlchemyProcessRepository
+from trellis_celery.stores.sqlalchemy.connect import engine_for
+from trellis_celery.stores.sqlalchemy.schema import migrate
 from trellis_celery.testing import RepositoryContract
+
+TIMEOUT_MS = 20_000
 
 
 class _ProcessesInMemory(RepositoryContract):
@@ -57,3 +65,54 @@ class TestMemoryWithCluster(_ProcessesInMemory, _TrackersInRedis):
     def place(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         with redis_forms.as_cluster(tmp_path_factory.mktemp("cluster")) as place:
             yield place
+
+
+class _ProcessesInSQL(RepositoryContract):
+    rivals_crash = False
+
+    @pytest.fixture
+    def processes(self, engine: Engine) -> ProcessRepository:
+        emptied(engine)
+        return SQLAlchemyProcessRepository(engine, timeout_ms=TIMEOUT_MS)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def engine(cls, url: str) -> Iterator[Engine]:
+        engine = engine_for(url, timeout_ms=TIMEOUT_MS)
+        migrate(engine)
+        yield engine
+        engine.dispose()
+
+
+class TestSQLiteWithMemory(_ProcessesInSQL):
+    shared_between_processes = False
+
+    @pytest.fixture
+    def trackers(self) -> StepTrackerRepository:
+        return InMemoryStepTrackerRepository()
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def url(cls, tmp_path_factory: pytest.TempPathFactory) -> str:
+        directory: Path = tmp_path_factory.mktemp("sqlite")
+        return f"sqlite:///{directory}/trellis.db"
+
+
+class _SQLWithValkey(_ProcessesInSQL, _TrackersInRedis):
+    @pytest.fixture
+    def place(self, valkey_server: str) -> Place:
+        return Place(f"{valkey_server}/2")
+
+
+class TestPostgreSQLWithValkey(_SQLWithValkey):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def url(cls, postgresql_url: str) -> str:
+        return postgresql_url
+
+
+class TestMariaDBWithValkey(_SQLWithValkey):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def url(cls, mariadb_url: str) -> str:
+        return mariadb_url

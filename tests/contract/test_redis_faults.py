@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from tests.support.programs import free_port
 from tests.support.proxy import Loss, Proxy
 from trellis_celery import errors
 from trellis_celery.domain import outcomes, runs
-from trellis_celery.domain.process import Process
+from trellis_celery.domain.process import Process, ProcessState
+from trellis_celery.domain.queries import ProcessFilter
 from trellis_celery.domain.step import ProcessStep, StepState
 from trellis_celery.ports import Change, Committed, Conflict, Due, LastCheck, LeaseKey, ProcessStore, StepKey
 from trellis_celery.services.recorder import Recorder
@@ -182,6 +184,31 @@ class TestRoundTrips:
 
         assert commands.count("EVALSHA") == 20
         assert set(commands) <= {"EVALSHA", "SCRIPT"}
+
+    @pytest.mark.parametrize(
+        "only",
+        [
+            ProcessFilter(),
+            ProcessFilter(process_type="Type"),
+            ProcessFilter(tenant_id="tenant", state=ProcessState.PENDING),
+            ProcessFilter(aggregate_id="4711"),
+            ProcessFilter(is_overdue=True),
+        ],
+        ids=["all", "type", "tenant and state", "aggregate", "overdue"],
+    )
+    def test_a_page_costs_the_same_however_many_processes_there_are(self, bench: Bench, only: ProcessFilter) -> None:
+        def commands() -> Counter[str]:
+            return Counter(Wire(bench.raw).commands(lambda: bench.store.list_processes(only, limit=10)))
+
+        bench.start_process(aggregate_id="4711")
+        of_one = commands()
+        for _ in range(300):
+            bench.start_process()
+        of_many = commands()
+
+        assert set(of_many) <= {"SMEMBERS", "ZREVRANGEBYLEX", "HMGET"}
+        assert of_many["HMGET"] <= 2 * 16 * 4  # the first entries of each shard's lists
+        assert of_many["ZREVRANGEBYLEX"] <= 2 * of_one["ZREVRANGEBYLEX"]
 
 
 # Lost replies

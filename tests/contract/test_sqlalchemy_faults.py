@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, make_url, select, text, update
+from sqlalchemy import Engine, create_engine, make_url, select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from tests.support import databases
@@ -321,6 +321,19 @@ class TestTheApplicationsTransaction:
 
 
 def test_a_store_that_was_used_before_a_fork_works_in_the_parent_and_in_the_child(store: SQLAlchemyStore) -> None:
+    _use_in_parent_and_child(store)
+
+
+@pytest.mark.parametrize("bind", [lambda engine: engine, sessionmaker], ids=["engine", "sessionmaker"])
+def test_an_engine_of_the_applications_own_is_safe_in_forked_workers_too(
+    engine: Engine, bind: Callable[[Engine], Any]
+) -> None:
+    own = create_engine(engine.url)
+    _use_in_parent_and_child(SQLAlchemyStore(bind(own), timeout_ms=TIMEOUT_MS))
+    own.dispose()
+
+
+def _use_in_parent_and_child(store: SQLAlchemyStore) -> None:
     process = builders.created(store, "parent", "child")
     child = os.fork()
     if child == 0:

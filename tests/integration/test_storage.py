@@ -169,6 +169,27 @@ def test_finished_processes_go_into_the_archive_and_then_out_of_redis(cluster: C
     assert len(celery("list", "--archived", "--json", "--state", "completed").stdout.splitlines()) == len(ids)
 
 
+@pytest.fixture
+def without_archive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRELLIS_TEST_HISTORY", "postgresql://nobody@127.0.0.1:1/none")
+
+
+@pytest.mark.usefixtures("without_archive")
+def test_while_the_archive_is_down_work_goes_on_and_what_waits_is_seen(cluster: Cluster) -> None:
+    cluster.worker()
+    cluster.beat()
+    processes = [start(cluster) for _ in range(5)]
+
+    for process in processes:
+        eventually(lambda process=process: process.refresh().state == "completed", within_s=20, what="it completed")  # type: ignore[misc]
+
+    archived = celery("archive", "--json")
+    assert archived.returncode == 1
+    assert "could not be archived" in archived.stderr
+    report = json.loads(archived.stdout)
+    assert (report["archived"], report["waiting"], report["removed"]) == (0, 5, 0)
+
+
 def _ids_in(store: redis.Redis) -> set[str]:
     """Every process id that is in a key, a member or a field of the store."""
     found: set[bytes] = set()

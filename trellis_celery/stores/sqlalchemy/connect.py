@@ -6,14 +6,12 @@ A call may need two tries, the second on a new connection, so one statement gets
 from __future__ import annotations
 
 import math
-import os
-from functools import cache
 from typing import Any
-from weakref import WeakSet
 
 from sqlalchemy import URL, Engine, StaticPool, create_engine, event, exc, make_url
 
 from trellis_celery import errors
+from trellis_celery.stores.sqlalchemy.forks import leave_to_parent
 
 #: By the first part of a URL: SQLAlchemy's name of dialect and driver, and what to install for it.
 DIALECTS = {
@@ -26,8 +24,6 @@ DIALECTS = {
 
 #: A connection that has been idle for longer may have been dropped by something on the way, seconds.
 _RECYCLE_S = 1_800
-
-_engines: WeakSet[Engine] = WeakSet()
 
 
 def engine_for(url: str, *, timeout_ms: int) -> Engine:
@@ -49,9 +45,7 @@ def engine_for(url: str, *, timeout_ms: int) -> Engine:
             f"trellis_url {_shown(parsed)} needs {error.name}: pip install {extra}"
         ) from None
     _LISTEN.get(engine.dialect.name, _nothing)(engine, timeout_ms / 1000 / 2)
-    if not isinstance(engine.pool, StaticPool):
-        _engines.add(engine)
-        _watch_forks()
+    leave_to_parent(engine)
     return engine
 
 
@@ -155,16 +149,3 @@ def _nothing(engine: Engine, limit_s: float) -> None:
 
 
 _LISTEN = {"sqlite": _listen_to_sqlite, "postgresql": _listen_to_postgresql}
-
-
-# Forks
-
-
-@cache
-def _watch_forks() -> None:
-    os.register_at_fork(after_in_child=_leave_connections_to_parent)
-
-
-def _leave_connections_to_parent() -> None:
-    for engine in list(_engines):
-        engine.dispose(close=False)

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from trellis_celery import errors
 from trellis_celery.stores.sqlalchemy import schema
+from trellis_celery.stores.sqlalchemy.forks import leave_to_parent
 from trellis_celery.stores.sqlalchemy.translate import as_ours, is_contention, is_lost_connection
 
 T = TypeVar("T")
@@ -50,7 +51,10 @@ class Transactions(Protocol):
 
 def transactions(bind: Bind, *, timeout_ms: int) -> Transactions:
     """Raises ConfigurationError if `bind` is nothing to run statements with."""
+    if isinstance(bind, sessionmaker) and isinstance(engine := bind.kw.get("bind"), Engine):
+        leave_to_parent(engine)
     if isinstance(bind, Engine):
+        leave_to_parent(bind)
         return _OwnTransactions(bind.begin, timeout_ms, _lock_for(bind))
     if isinstance(bind, sessionmaker):
         return _OwnTransactions(lambda: _session_connection(bind), timeout_ms, nullcontext())
