@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 from sybil import Document
 from sybil.parsers.markdown import PythonCodeBlockParser
 
 from trellis_celery.settings import PREFIX, Settings
-from trellis_celery.stores.sqlalchemy import connect
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.glob("*/README.md"))]
@@ -31,13 +35,29 @@ def test_the_code_blocks_of_a_page_run_one_after_the_other(page: Path, redis_url
     document = Document.parse(str(copy), PythonCodeBlockParser())
     document.namespace["__name__"] = "page"
 
-    for example in document.examples():
-        example.evaluate()
+    with _closed_databases():
+        for example in document.examples():
+            example.evaluate()
 
     for app in (value for value in document.namespace.values() if type(value).__name__ == "Celery"):
         app.close()
-    for engine in list(connect._engines):  # what an app opened by its settings is closed as its program ends
-        engine.dispose()
+
+
+@contextmanager
+def _closed_databases() -> Iterator[None]:
+    """What an app has opened by its settings is closed when its program ends; here other tests follow."""
+    connections: list[Any] = []
+
+    def note(connection: Any, _record: object) -> None:
+        connections.append(connection)
+
+    event.listen(Pool, "connect", note)
+    try:
+        yield
+    finally:
+        event.remove(Pool, "connect", note)
+        for connection in connections:
+            connection.close()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
