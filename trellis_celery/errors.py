@@ -13,7 +13,7 @@
     ├── MessageUnsendable         a stored message can never be sent again
     └── StoreError                the store refused or could not be understood
         ├── StoreUnavailable      it did not answer in time, or not at all
-        ├── SchemaOutdated        its tables are missing or of another release
+        ├── SchemaOutdated        its tables are missing or of an older release
         ├── StaleWrite            a repository was given a record that is older than its own
         └── CorruptRecord         what it returned is not ours
 
@@ -98,7 +98,7 @@ class StoreUnavailable(StoreError):
 
 
 class SchemaOutdated(StoreError):
-    """The tables are missing, or are those of another release. Nothing was read or written."""
+    """The tables are missing, or are those of an older release. Nothing was read or written."""
 
     def __init__(self, *, found: str | None, needed: str) -> None:
         self.found = found

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,9 +14,9 @@ from sqlalchemy import Engine
 from tests.support import redis_forms
 from tests.support.databases import emptied
 from tests.support.redis_forms import Place
-from trellis_celery.repositories import ProcessRepository, StepTrackerRepository
+from trellis_celery.repositories import ProcessRepository, RepositoryStore, StepTrackerRepository
 from trellis_celery.stores.memory import InMemoryProcessRepository, InMemoryStepTrackerRepository
-from trellis_celery.stores.redis.connect import connect
+from trellis_celery.stores.redis.connect import Client, connect
 from trellis_celery.stores.redis.trackers import RedisStepTrackerRepository
 from trellis_celery.stores.sqlalchemy import SQLAlchemyProcessRepository
 from trellis_celery.stores.sqlalchemy.connect import engine_for
@@ -23,6 +24,15 @@ from trellis_celery.stores.sqlalchemy.schema import migrate
 from trellis_celery.testing import RepositoryContract
 
 TIMEOUT_MS = 20_000
+
+
+def _connect(place: Place) -> Client:
+    return connect(place.url, timeout_ms=10_000, transport_options=place.transport_options)
+
+
+def _open_sql_with_redis(url: str, place: Place, prefix: str) -> RepositoryStore:
+    processes = SQLAlchemyProcessRepository(engine_for(url, timeout_ms=TIMEOUT_MS), timeout_ms=TIMEOUT_MS)
+    return RepositoryStore(processes, RedisStepTrackerRepository(_connect(place), prefix=prefix))
 
 
 class _ProcessesInMemory(RepositoryContract):
@@ -37,9 +47,13 @@ class _TrackersInRedis(RepositoryContract):
     rivals_crash = False
 
     @pytest.fixture
-    def trackers(self, place: Place) -> Iterator[StepTrackerRepository]:
-        with closing(connect(place.url, timeout_ms=10_000, transport_options=place.transport_options)) as client:
-            yield RedisStepTrackerRepository(client, prefix=f"test-{uuid4().hex}")
+    def prefix(self) -> str:
+        return f"test-{uuid4().hex}"
+
+    @pytest.fixture
+    def trackers(self, place: Place, prefix: str) -> Iterator[StepTrackerRepository]:
+        with closing(_connect(place)) as client:
+            yield RedisStepTrackerRepository(client, prefix=prefix)
 
 
 class TestMemoryWithValkey(_ProcessesInMemory, _TrackersInRedis):
@@ -69,6 +83,8 @@ class TestMemoryWithCluster(_ProcessesInMemory, _TrackersInRedis):
 
 class _ProcessesInSQL(RepositoryContract):
     rivals_crash = False
+    # Each change of a step reads the whole process, as the repository's users see it.
+    many_changes = 20
 
     @pytest.fixture
     def processes(self, engine: Engine) -> ProcessRepository:
@@ -99,6 +115,10 @@ class TestSQLiteWithMemory(_ProcessesInSQL):
 
 
 class _SQLWithValkey(_ProcessesInSQL, _TrackersInRedis):
+    @pytest.fixture
+    def open_again(self, url: str, place: Place, prefix: str) -> Callable[[], RepositoryStore]:
+        return partial(_open_sql_with_redis, url, place, prefix)
+
     @pytest.fixture
     def place(self, valkey_server: str) -> Place:
         return Place(f"{valkey_server}/2")

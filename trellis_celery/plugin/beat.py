@@ -43,7 +43,7 @@ def _register(app: Celery, do: Callable[[], None], *, entry: str, interval_ms: i
     def run() -> None:
         try:
             do()
-        except errors.StoreUnavailable as error:  # the next one is only an interval away
+        except (errors.StoreUnavailable, errors.SchemaOutdated) as error:  # the next one is only an interval away
             logger.error("store_unavailable", extra={"task": do.__name__, "error": str(error)})
 
     name = f"trellis_celery.{do.__name__}"

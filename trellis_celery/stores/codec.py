@@ -6,6 +6,7 @@ so that an older release reads what a newer one wrote and the other way round.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
@@ -101,9 +102,12 @@ def dump_business_key(key: BusinessKey) -> bytes:
 
 
 def dump_json(value: Any) -> bytes:
-    """Raises DefinitionError if the value cannot be written as JSON."""
+    """Raises DefinitionError if the value cannot be written as JSON and read back as it was.
+
+    msgspec would write dates and decimal numbers as texts, and what is no number as null, and say nothing.
+    """
     try:
-        return _encode(value)
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise errors.DefinitionError(f"metadata must be JSON values: {error}") from None
 

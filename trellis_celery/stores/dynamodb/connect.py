@@ -48,7 +48,7 @@ def connect(url: str, *, timeout_ms: int) -> tuple[DynamoDBClient, str]:
         session = boto3.session.Session()
         client = session.client("dynamodb", region_name=region, endpoint_url=endpoint, config=config)
     except (BotoCoreError, ValueError) as error:
-        raise errors.ConfigurationError(f"trellis_url {url} cannot be used: {error}; {_FORM}") from None
+        raise errors.ConfigurationError(f"the URL {url} cannot be used: {error}; {_FORM}") from None
     return client, table
 
 
@@ -60,10 +60,10 @@ def _parsed(url: str) -> tuple[str | None, str, str | None]:
         endpoints = options.pop("endpoint", [])
         addresses = [urlsplit(endpoint) for endpoint in endpoints]
     except ValueError:
-        raise errors.ConfigurationError(f"trellis_url is not a URL of DynamoDB; {_FORM}") from None
+        raise errors.ConfigurationError(f"this is not a URL of DynamoDB; {_FORM}") from None
     if "@" in url:
         raise errors.ConfigurationError(
-            "trellis_url of DynamoDB must not have credentials in it: boto3 finds them in the environment, "
+            "the URL of DynamoDB must not have credentials in it: boto3 finds them in the environment, "
             "a profile or a role"
         )
     table = parts.path.strip("/") or DEFAULT_TABLE
@@ -79,5 +79,5 @@ def _parsed(url: str) -> tuple[str | None, str, str | None]:
     elif len(addresses) > 1 or any(one.scheme not in ("http", "https") or not one.hostname for one in addresses):
         problem = "endpoint must be one http:// or https:// URL"
     if problem:
-        raise errors.ConfigurationError(f"trellis_url {url} cannot be used: {problem}; {_FORM}")
+        raise errors.ConfigurationError(f"the URL {url} cannot be used: {problem}; {_FORM}")
     return parts.netloc or None, table, endpoints[0] if endpoints else None

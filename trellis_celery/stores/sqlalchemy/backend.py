@@ -40,9 +40,10 @@ class _Schema:
         try:
             before = tables.current(engine)
             tables.migrate(engine)
+            after = tables.current(engine)
         finally:
             engine.dispose()
-        say(f"schema {tables.HEAD} is there" if before == tables.HEAD else f"schema {before or 'none'} → {tables.HEAD}")
+        say(f"schema {after} is there" if before == after else f"schema {before or 'none'} → {after}")
 
     def text(self) -> str:
         return tables.sql(self._url)

@@ -41,9 +41,7 @@ def engine_for(url: str, *, timeout_ms: int) -> Engine:
     try:
         engine = create_engine(parsed, **options)
     except ModuleNotFoundError as error:
-        raise errors.ConfigurationError(
-            f"trellis_url {_shown(parsed)} needs {error.name}: pip install {extra}"
-        ) from None
+        raise errors.ConfigurationError(f"the URL {_shown(parsed)} needs {error.name}: pip install {extra}") from None
     _LISTEN.get(engine.dialect.name, _nothing)(engine, timeout_ms / 1000 / 2)
     leave_to_parent(engine)
     return engine
@@ -54,17 +52,17 @@ def _parse(url: str) -> tuple[URL, str]:
         parsed = make_url(url)
     except (exc.ArgumentError, ValueError):  # what they say may have the password in it
         raise errors.ConfigurationError(
-            "trellis_url cannot be used: it is no <database>://…, or has a special character that is not %-encoded"
+            "the URL cannot be used: it is no <database>://…, or has a special character that is not %-encoded"
         ) from None
     dialect, _, driver = parsed.drivername.partition("+")
     known, extra = DIALECTS.get(dialect, ("", ""))
     if not known:
         raise errors.ConfigurationError(
-            f"trellis_url {_shown(parsed)} names a database that is not known; known are {', '.join(DIALECTS)}"
+            f"the URL {_shown(parsed)} names a database that is not known; known are {', '.join(DIALECTS)}"
         )
     if driver not in ("", known.partition("+")[2]):
         raise errors.ConfigurationError(
-            f"trellis_url {_shown(parsed)} names a driver whose waits cannot be bounded: write {known}://, "
+            f"the URL {_shown(parsed)} names a driver whose waits cannot be bounded: write {known}://, "
             "or make a SQLAlchemyStore with an engine of your own"
         )
     return parsed.set(drivername=known), extra

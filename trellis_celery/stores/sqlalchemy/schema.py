@@ -10,14 +10,15 @@ from io import StringIO
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, String, column, exc, func, make_url, select, table
+from sqlalchemy import Connection, Engine, String, column, exc, func, inspect, make_url, select, table
 from sqlalchemy.engine import Dialect
 
 from trellis_celery import errors
+from trellis_celery.stores.sqlalchemy.sqlite import begin_in_sqlite
 from trellis_celery.stores.sqlalchemy.translate import as_ours
 from trellis_celery.stores.sqlalchemy.types import MYSQL
 
-#: What this release needs.
+#: What this release needs. Later ones are greater as texts.
 HEAD = "0002"
 VERSION_TABLE = "trellis_version"
 
@@ -31,7 +32,8 @@ def migrate(bind: Engine | Connection) -> None:
     """Make the tables, or bring them up to date. Does nothing if they are.
 
     On a Connection it is a part of the transaction there, where the database has transactions for tables (MySQL has
-    not). Others that migrate at the same time are waited for.
+    not); not within a migration of the application's own, because Alembic cannot run one inside another. Others that
+    migrate at the same time are waited for.
     """
     if isinstance(bind, Connection):
         _migrate(bind)
@@ -56,24 +58,25 @@ def current(engine: Engine) -> str | None:
     """The schema that is there; None if there is none. Raises StoreUnavailable."""
     try:
         with engine.connect() as connection:
-            require_current(connection)
-    except errors.SchemaOutdated as outdated:
-        return outdated.found
+            return _found(connection)
     except exc.SQLAlchemyError as error:
         raise as_ours(error, needed_schema=HEAD) from error
-    return HEAD
 
 
 def require_current(connection: Connection) -> None:
-    """Raises SchemaOutdated if the tables are missing or of another release."""
-    try:
-        found = connection.scalars(select(column("version_num", String)).select_from(table(VERSION_TABLE))).all()
-    except (exc.ProgrammingError, exc.OperationalError) as error:
-        if connection.invalidated:
-            raise
-        raise as_ours(error, needed_schema=HEAD) from error
-    if list(found) != [HEAD]:
-        raise errors.SchemaOutdated(found=", ".join(sorted(found)) or None, needed=HEAD)
+    """Raises SchemaOutdated if the tables are missing or of an older release.
+
+    Migrations only add, as records do, so that programs of the release before go on with what a newer one has made.
+    """
+    found = _found(connection)
+    if found is None or found < HEAD:
+        raise errors.SchemaOutdated(found=found, needed=HEAD)
+
+
+def _found(connection: Connection) -> str | None:
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    return connection.scalar(select(column("version_num", String)).select_from(table(VERSION_TABLE)))
 
 
 def _migrate(connection: Connection) -> None:
@@ -81,7 +84,8 @@ def _migrate(connection: Connection) -> None:
     config.attributes["connection"] = connection
     _wait_for_others(connection)
     try:
-        command.upgrade(config, "head")
+        if (_found(connection) or "") <= HEAD:  # a newer release may have been here
+            command.upgrade(config, "head")
     finally:
         if connection.dialect.name in MYSQL and not connection.invalidated:
             connection.scalar(select(func.release_lock(_LOCK_NAME)))
@@ -90,6 +94,8 @@ def _migrate(connection: Connection) -> None:
 def _wait_for_others(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(_LOCK_NUMBER)))
+    elif connection.dialect.name == "sqlite":
+        begin_in_sqlite(connection, how="BEGIN EXCLUSIVE")
     elif connection.dialect.name in MYSQL:
         connection.scalar(select(func.get_lock(_LOCK_NAME, _LOCK_WAIT_S)))
 

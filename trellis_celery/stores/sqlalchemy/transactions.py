@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from trellis_celery import errors
 from trellis_celery.stores.sqlalchemy import schema
 from trellis_celery.stores.sqlalchemy.forks import leave_to_parent
+from trellis_celery.stores.sqlalchemy.sqlite import begin_in_sqlite
 from trellis_celery.stores.sqlalchemy.translate import as_ours, is_contention, is_lost_connection
 
 T = TypeVar("T")
@@ -128,15 +129,6 @@ class _JoinedTransactions:
         except exc.SQLAlchemyError as error:
             ours = as_ours(error, needed_schema=schema.HEAD)
             raise (Contended(str(ours)) if is_contention(error) else ours) from error
-
-
-def begin_in_sqlite(connection: Connection) -> None:
-    """Open the transaction that Python's driver for SQLite would open only before the first write.
-
-    Without it the first savepoint would be the transaction, and its end would commit.
-    """
-    if connection.dialect.name == "sqlite" and not getattr(connection.connection, "in_transaction", True):
-        connection.exec_driver_sql("BEGIN")
 
 
 @contextmanager

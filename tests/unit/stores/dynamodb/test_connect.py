@@ -74,7 +74,7 @@ def test_two_tries_fit_into_the_time_and_the_client_itself_tries_once() -> None:
     ],
 )
 def test_a_url_that_makes_no_sense_is_refused(url: str) -> None:
-    with pytest.raises(errors.ConfigurationError, match="trellis_url"):
+    with pytest.raises(errors.ConfigurationError, match="URL"):
         connect(url, timeout_ms=1_000)
 
 
