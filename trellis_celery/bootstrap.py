@@ -66,13 +66,16 @@ def open_archive(settings: Settings) -> HistoryArchive | None:
     return cast("HistoryArchive", _open("open_archive", "history_url", settings))
 
 
-def schemas(settings: Settings) -> dict[str, Schema | None]:
-    """By URL without password, for each that is set: what has to be made there; None: nothing."""
+def schemas(settings: Settings) -> list[tuple[str, Schema | None]]:
+    """Each URL that is set, without its password, and what has to be made there; None: nothing."""
     names = [name for name in ("url", "tracker_url", "history_url") if getattr(settings, name)]
     if not names:
         open_store(settings)  # tells what is missing
-    urls = {getattr(settings, name): name for name in reversed(names)}
-    return {errors.without_password(url): _open("schema", urls[url], settings, needed=False) for url in reversed(urls)}
+    setting_of_url = {getattr(settings, name): name for name in reversed(names)}
+    return [
+        (errors.without_password(url), _open("schema", setting, settings, needed=False))
+        for url, setting in reversed(setting_of_url.items())
+    ]
 
 
 def _open(what: str, setting: str, settings: Settings, *, needed: bool = True) -> Any:

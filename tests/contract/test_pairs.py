@@ -35,6 +35,14 @@ def _open_sql_with_redis(url: str, place: Place, prefix: str) -> RepositoryStore
     return RepositoryStore(processes, RedisStepTrackerRepository(_connect(place), prefix=prefix))
 
 
+class _WithoutCrashes:
+    """Tens of thousands of round trips, which show nothing that they do not show on another server of this kind."""
+
+    test_what_a_crash_leaves_undone_is_done_by_the_next_check = None
+    test_a_writer_so_slow_that_others_did_its_work_may_crash_too = None
+    test_nothing_is_lost_or_counted_twice_whatever_comes_between_two_calls = None
+
+
 class _ProcessesInMemory(RepositoryContract):
     shared_between_processes = False
 
@@ -62,18 +70,13 @@ class TestMemoryWithValkey(_ProcessesInMemory, _TrackersInRedis):
         return Place(f"{valkey_server}/2")
 
 
-class TestMemoryWithRedis(_ProcessesInMemory, _TrackersInRedis):
+class TestMemoryWithRedis(_WithoutCrashes, _ProcessesInMemory, _TrackersInRedis):
     @pytest.fixture
     def place(self, redis_server: str) -> Place:
         return Place(f"{redis_server}/2")
 
 
-class TestMemoryWithCluster(_ProcessesInMemory, _TrackersInRedis):
-    # Tens of thousands of round trips to each node, which show nothing that one server does not.
-    test_what_a_crash_leaves_undone_is_done_by_the_next_check = None
-    test_a_writer_so_slow_that_others_did_its_work_may_crash_too = None
-    test_nothing_is_lost_or_counted_twice_whatever_comes_between_two_calls = None
-
+class TestMemoryWithCluster(_WithoutCrashes, _ProcessesInMemory, _TrackersInRedis):
     @pytest.fixture(scope="class")
     @classmethod
     def place(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
@@ -131,7 +134,7 @@ class TestPostgreSQLWithValkey(_SQLWithValkey):
         return postgresql_url
 
 
-class TestMariaDBWithValkey(_SQLWithValkey):
+class TestMariaDBWithValkey(_WithoutCrashes, _SQLWithValkey):
     @pytest.fixture(scope="class")
     @classmethod
     def url(cls, mariadb_url: str) -> str:

@@ -170,7 +170,7 @@ def archive(trellis: Trellis, as_json: bool) -> None:
 @_with_trellis
 def migrate(trellis: Trellis, as_text: bool) -> None:
     """Make the tables of trellis, or bring them up to date: for each URL in the settings."""
-    for url, schema in schemas(trellis.settings).items():
+    for url, schema in schemas(trellis.settings):
         if as_text:
             click.echo(f"-- {url}{': nothing to make' if schema is None else ''}", err=True)
             if schema is not None:
