@@ -128,7 +128,7 @@ class StaleWrite(StoreError):
 
 def without_password(url: str) -> str:
     """The URL as it may be shown."""
-    return re.sub("://.*@", "://**@", url)
+    return re.sub("(?i)(pass[a-z]*|pwd)=[^&]*", r"\1=**", re.sub("://.*@", "://**@", url))
 
 
 def _short(value: object, limit: int = 80) -> str:

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 not done (the reason is on standard error), 2 the command 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -68,7 +69,7 @@ class _PositionType(click.ParamType):  # type: ignore[type-arg]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Position:
         started_at_ms, _, process_id = str(value).partition("/")
-        if not started_at_ms.isdigit() or not is_process_id(process_id):
+        if not re.fullmatch("[0-9]{1,14}", started_at_ms) or not is_process_id(process_id):
             self.fail(f"{value!r} is not a position that `list` printed", param, ctx)
         return Position(int(started_at_ms), process_id)
 
@@ -86,7 +87,7 @@ _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 @_option("--since", type=click.DateTime(_TIMES), help="Only those started at this time (UTC) or later.")
 @_option("--before", type=click.DateTime(_TIMES), help="Only those started before this time (UTC).")
 @_option("--archived", is_flag=True, help="Look into the archive, `trellis_history_url`.")
-@_option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many at the most.")
+@_option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many at the most.")
 @_option("--after", type=_PositionType(), help="The next page: what the page before printed at its end.")
 @_as_json
 @_with_trellis

@@ -214,7 +214,9 @@ def _unique(process_type: str, steps: Sequence[ProcessStep]) -> Sequence[Process
 
 
 def _at_start(step: ProcessStep, now_ms: int) -> ProcessStep:
-    """The step as it is stored first."""
+    """The step as it is stored first. Raises DefinitionError for one that has been in a process already."""
+    if step.version or step.state is not StepState.PENDING:
+        raise errors.DefinitionError(f"step {step.name!r} has been in a process already: declare a new ProcessStep")
     deadline_ms, deadline_kind = step.first_deadline(now_ms)
     return replace(step, version=1, deadline_ms=deadline_ms, deadline_kind=deadline_kind)
 

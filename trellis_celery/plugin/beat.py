@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: Nobody else archives, so it has to come through a queue that is long for some time.
+HISTORY_PATIENCE_S = 3_600
+
 
 def schedule(app: Celery, trellis: Trellis, settings: Settings) -> None:
     """Register the tasks and their entries in the beat schedule; an entry of that name that the team wrote stays."""
@@ -30,11 +33,19 @@ def schedule(app: Celery, trellis: Trellis, settings: Settings) -> None:
 
     _register(app, check_timeouts, entry="trellis-check-timeouts", interval_ms=settings.check_interval_ms)
     if settings.history_url or settings.retention_ms:
-        _register(app, keep_history, entry="trellis-keep-history", interval_ms=settings.history_interval_ms)
+        _register(
+            app,
+            keep_history,
+            entry="trellis-keep-history",
+            interval_ms=settings.history_interval_ms,
+            patience_s=HISTORY_PATIENCE_S,
+        )
 
 
-def _register(app: Celery, do: Callable[[], None], *, entry: str, interval_ms: int) -> None:
-    """A task that waited longer than one interval is thrown away by the worker: the next is there already.
+def _register(
+    app: Celery, do: Callable[[], None], *, entry: str, interval_ms: int, patience_s: int | None = None
+) -> None:
+    """A task that waited longer than `patience_s` is thrown away by the worker; None: than one interval.
 
     That is said on the task and not in the schedule, because some schedulers drop the options of entries.
     """
@@ -47,6 +58,6 @@ def _register(app: Celery, do: Callable[[], None], *, entry: str, interval_ms: i
             logger.error("store_unavailable", extra={"task": do.__name__, "error": str(error)})
 
     name = f"trellis_celery.{do.__name__}"
-    task: Any = app.task(name=name, ignore_result=True, expires=interval_s, shared=False)(run)
+    task: Any = app.task(name=name, ignore_result=True, expires=patience_s or interval_s, shared=False)(run)
     if entry not in app.conf.beat_schedule:
         app.add_periodic_task(interval_s, task.s(), name=entry)

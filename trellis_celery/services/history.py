@@ -11,18 +11,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from trellis_celery import errors
 from trellis_celery.domain.events import Event
 from trellis_celery.domain.identity import require_process_id
 from trellis_celery.domain.process import Process
 from trellis_celery.domain.queries import Finished, Position, ProcessFilter, ProcessSummary
+from trellis_celery.domain.step import StepState
 from trellis_celery.ports import EVERYTHING, Chronicle, HistoryArchive, ProcessStore
 
 logger = logging.getLogger(__name__)
 
 #: A batch is written when it has so many steps, however few processes that is.
 MAX_STEPS_A_BATCH = 10_000
+#: After so many processes that the archive does not take for want of an answer, it is taken to be away.
+MAX_UNAVAILABLE = 2
 
 
 @dataclass(slots=True)
@@ -79,27 +83,30 @@ class HistoryService:
     def archive_and_remove(self) -> HistoryReport:
         """One pass. Raises StoreUnavailable if the store does not answer; what the archive does is in the report."""
         report = HistoryReport()
-        end_ms = self._store.now_ms() + self._budget_ms
+        if self._retention_ms:  # first, so that an archive that hangs does not keep anything here
+            self._remove_expired(report, self._store.now_ms() + self._budget_ms // 2)
         if self._archive is not None:
-            self._archive_waiting(self._archive, report, end_ms)
-        if self._retention_ms:
-            self._remove_expired(report, end_ms)
-        if self._archive is not None:
+            end_ms = self._store.now_ms() + self._budget_ms // 2
+            is_available = self._archive_waiting(self._archive, report, end_ms)
+            if self._retention_ms and not is_available:
+                self._drop_beyond_backlog(report, self._store.now_ms() + self._budget_ms // 2)
             report.waiting = self._store.count_finished(is_archived=False)
             first = self._store.finished(is_archived=False, limit=1)
             report.waiting_since_ms = first[0].since_ms if first else None
         return report
 
-    def _archive_waiting(self, archive: HistoryArchive, report: HistoryReport, end_ms: int) -> None:
+    def _archive_waiting(self, archive: HistoryArchive, report: HistoryReport, end_ms: int) -> bool:
+        """False if the archive does not work."""
         for batch in self._batches(report, end_ms):
             try:
                 written = self._write(archive, batch, report)
             except (errors.StoreUnavailable, errors.SchemaOutdated) as error:
                 logger.error("archive_unavailable", extra={"error": str(error)})
                 report.failed += len(batch)
-                return
+                return False
             self._store.mark_archived([chronicle.finished for chronicle in written])
             report.archived += len(written)
+        return True
 
     def _batches(self, report: HistoryReport, end_ms: int) -> Iterator[list[Chronicle]]:
         batch: list[Chronicle] = []
@@ -119,9 +126,12 @@ class HistoryService:
     def _pages(self, *, is_archived: bool, until_ms: int | None, end_ms: int) -> Iterator[Finished]:
         """What is finished, page by page; each once, also those that stay where they are."""
         after: Finished | None = None
-        while self._store.now_ms() < end_ms:
+        while True:
             page = self._store.finished(is_archived=is_archived, until_ms=until_ms, limit=self._batch_size, after=after)
-            yield from page
+            for finished in page:
+                if self._store.now_ms() >= end_ms:
+                    return
+                yield finished
             if len(page) < self._batch_size:
                 return
             after = page[-1]
@@ -129,6 +139,8 @@ class HistoryService:
     def _read(self, finished: Finished, report: HistoryReport) -> Chronicle | None:
         try:
             process = self._store.load(finished.process_id)
+            if not process.state.is_terminal:  # reopened meanwhile: it will wait again
+                return None
             return Chronicle(process, self._store.history(finished.process_id), finished)
         except errors.ProcessNotFound:  # removed meanwhile
             return None
@@ -140,39 +152,66 @@ class HistoryService:
         """Write the batch, or each that can be; return what was written. Raises StoreUnavailable, SchemaOutdated."""
         try:
             archive.write(batch)
-        except (errors.StoreUnavailable, errors.SchemaOutdated):
+        except errors.SchemaOutdated:
             raise
         except errors.StoreError as error:
-            if len(batch) == 1:
-                _note_failure(batch[0].finished, error, report)
-                return []
-            return [one for each in batch for one in self._write(archive, [each], report)]
+            if isinstance(error, errors.StoreUnavailable) and len(batch) == 1:
+                raise
+            return self._write_each(archive, batch, report)
         return batch
+
+    def _write_each(
+        self, archive: HistoryArchive, batch: Sequence[Chronicle], report: HistoryReport
+    ) -> Sequence[Chronicle]:
+        """One that is refused, or breaks the connection by its size, must not hold up the others."""
+        written: list[Chronicle] = []
+        refused: list[tuple[Finished, errors.StoreError]] = []
+        for chronicle in batch:
+            try:
+                archive.write([chronicle])
+            except errors.StoreError as error:
+                refused.append((chronicle.finished, error))
+                if sum(isinstance(each, errors.StoreUnavailable) for _, each in refused) == MAX_UNAVAILABLE:
+                    if not written:
+                        raise
+                    break
+            else:
+                written.append(chronicle)
+        for finished, reason in refused:
+            _note_failure(finished, reason, report)
+        return written
 
     # Remove
 
     def _remove_expired(self, report: HistoryReport, end_ms: int) -> None:
         until_ms = self._store.now_ms() - self._retention_ms
-        for finished in self._pages(is_archived=True, until_ms=until_ms, end_ms=end_ms):
-            report.removed += self._remove(finished)
-        if self._archive is None:
-            for finished in self._pages(is_archived=False, until_ms=until_ms, end_ms=end_ms):
-                report.removed += self._remove(finished)
-        else:
-            self._drop_beyond_backlog(report, until_ms)
+        for is_archived in (True,) if self._archive is not None else (True, False):
+            for finished in self._pages(is_archived=is_archived, until_ms=until_ms, end_ms=end_ms):
+                report.removed += self._remove(finished, report)
 
-    def _drop_beyond_backlog(self, report: HistoryReport, until_ms: int) -> None:
+    def _drop_beyond_backlog(self, report: HistoryReport, end_ms: int) -> None:
         beyond = self._store.count_finished(is_archived=False) - self._backlog
-        if beyond <= 0:
-            return
-        limit = min(beyond, self._batch_size)
-        for finished in self._store.finished(is_archived=False, until_ms=until_ms, limit=limit):
-            if self._remove(finished):
+        until_ms = self._store.now_ms() - self._retention_ms
+        for finished in islice(self._pages(is_archived=False, until_ms=until_ms, end_ms=end_ms), max(beyond, 0)):
+            if self._remove(finished, report):
                 report.dropped += 1
                 logger.error("process_dropped_unarchived", extra={"process_id": finished.process_id})
 
-    def _remove(self, finished: Finished) -> bool:
-        return self._store.delete(finished.process_id, finished_since_ms=finished.since_ms)
+    def _remove(self, finished: Finished, report: HistoryReport) -> bool:
+        """A process that has failed may have steps that still run: it stays for as long."""
+        try:
+            steps = self._store.load(finished.process_id).steps.values()
+            if any(step.state is StepState.IN_PROGRESS for step in steps):
+                return False
+            return self._store.delete(finished.process_id, finished_since_ms=finished.since_ms)
+        except errors.ProcessNotFound:
+            return False
+        except errors.StoreUnavailable:
+            raise
+        except errors.StoreError as error:
+            report.failed += 1
+            logger.error("process_not_removed", extra={"process_id": finished.process_id}, exc_info=error)
+            return False
 
     # Look
 

@@ -55,7 +55,7 @@ class _StoredEvent(msgspec.Struct, array_like=True, frozen=True):
 
 
 _FIELDS = _StoredStep.__struct_fields__[1:]
-_LAST_ERROR = _FIELDS.index("last_error")
+_TEXTS = [_FIELDS.index(field) for field in ("worker", "last_error")]
 _encode = msgspec.json.Encoder().encode
 _decode_step = msgspec.json.Decoder(_StoredStep).decode
 _decode_event = msgspec.json.Decoder(_StoredEvent).decode
@@ -67,7 +67,8 @@ MAX_TEXT = 2_000
 def dump_step(step: ProcessStep) -> bytes:
     """The record without its name and version, which stand beside it."""
     values = [getattr(step, field) for field in _FIELDS]
-    values[_LAST_ERROR] = _shorten(step.last_error)
+    for place in _TEXTS:
+        values[place] = _shorten(values[place])
     return _encode(_StoredStep(FORMAT, *values))
 
 
@@ -123,5 +124,6 @@ def load_json(data: bytes | str) -> Any:
 def _shorten(text: str | None) -> str | None:
     if text is None:
         return None
-    clean = text.encode("utf-8", "replace").decode()  # an error's text may have broken Unicode
+    # An error's text may have broken Unicode, or what PostgreSQL does not take.
+    clean = text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
     return clean if len(clean) <= MAX_TEXT else f"{clean[:MAX_TEXT]}…"

@@ -193,7 +193,8 @@ def test_while_the_archive_is_down_everything_waits_and_is_counted(
     ] * 2
 
     world.archive.refuses = lambda _: None
-    assert world.service(retention_ms=DAY_MS).archive_and_remove() == HistoryReport(archived=3, removed=3)
+    assert world.service(retention_ms=DAY_MS).archive_and_remove() == HistoryReport(archived=3)
+    assert world.service(retention_ms=DAY_MS).archive_and_remove() == HistoryReport(removed=3)
     assert {each.id for each in world.service().list_processes()} == {process.id for process in processes}
 
 
@@ -299,6 +300,75 @@ def test_a_process_that_is_reopened_as_it_is_removed_stays(world: World, monkeyp
 
     assert report.removed == 0
     assert world.store.load(process.id).state is ProcessState.PENDING
+
+
+def test_a_failed_process_stays_for_as_long_as_one_of_its_steps_runs(world: World) -> None:
+    process = world.start("a", "b")
+    world.processes.start_step(process, "b")
+    world.processes.fail_step(process, "a", "broken")
+    service = HistoryService(world.store, retention_ms=DAY_MS)
+    world.clock.advance(2 * DAY_MS)
+
+    assert service.archive_and_remove().removed == 0
+    world.processes.complete_step(process, "b")
+    world.clock.advance(2 * DAY_MS)
+    assert service.archive_and_remove().removed == 1
+
+
+def test_a_process_that_cannot_be_removed_does_not_stop_the_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processes = world.finish(3)
+    delete = world.store.delete
+
+    def delete_or_fail(process_id: str, **options: int) -> bool:
+        if process_id == processes[0].id:
+            raise errors.CorruptRecord(key=process_id, problem="damaged")
+        return delete(process_id, **options)  # type: ignore[arg-type]
+
+    world.clock.advance(DAY_MS)
+    monkeypatch.setattr(world.store, "delete", delete_or_fail)
+
+    report = HistoryService(world.store, retention_ms=DAY_MS).archive_and_remove()
+
+    assert (report.removed, report.failed) == (2, 1)
+
+
+def test_an_archive_that_hangs_keeps_nothing_in_the_store(world: World) -> None:
+    world.finish(3)
+    world.service().archive_and_remove()
+    world.clock.advance(DAY_MS)
+    world.finish(1)
+
+    def hang(_: Chronicle) -> Exception:
+        world.clock.advance(60_000)
+        return errors.StoreUnavailable("no answer")
+
+    world.archive.refuses = hang
+
+    assert world.service(retention_ms=DAY_MS).archive_and_remove().removed == 3
+
+
+def test_a_process_that_breaks_the_connection_does_not_hold_up_the_others(world: World) -> None:
+    processes = world.finish(4)
+    bad = processes[0].id
+    down = errors.StoreUnavailable("server has gone away")
+    world.archive.refuses = lambda chronicle: down if chronicle.process.id == bad else None
+
+    report = world.service().archive_and_remove()
+
+    assert (report.archived, report.failed, report.waiting) == (3, 1, 1)
+
+
+def test_nothing_is_dropped_while_the_archive_works(world: World) -> None:
+    world.finish(30)
+    world.clock.advance(2 * DAY_MS)
+    world.archive.refuses = lambda _: world.clock.advance(10)
+
+    report = world.service(retention_ms=DAY_MS, backlog=3, batch_size=5, budget_ms=200).archive_and_remove()
+
+    assert report.dropped == 0
+    assert 0 < report.waiting < 30
 
 
 def test_looking_into_an_archive_that_is_none_says_what_to_set(world: World) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -16,7 +16,7 @@ from trellis_celery.domain.identity import MAX_IDENTIFIER_LENGTH, BusinessKey
 from trellis_celery.domain.step import DeadlineKind, OnTimeout, ProcessStep, StepState
 from trellis_celery.stores import codec
 
-TEXT = st.text(max_size=20)
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 TIMES = st.none() | st.integers(0, 2**53)
 
 STEPS = st.builds(
@@ -51,6 +51,14 @@ STEPS = st.builds(
 @given(STEPS)
 def test_a_record_is_read_as_it_was_written(step: ProcessStep) -> None:
     assert codec.load_step(codec.dump_step(step), name=step.name, version=step.version) == step
+
+
+def test_what_some_stores_cannot_hold_is_replaced_in_texts_from_outside() -> None:
+    step = replace(ProcessStep("step"), worker="a\0b", last_error="c\0\ud800", version=1)
+
+    stored = codec.load_step(codec.dump_step(step), name="step", version=1)
+
+    assert (stored.worker, stored.last_error) == ("a\ufffdb", "c\ufffd?")
 
 
 def test_every_field_of_a_record_is_stored_but_its_name_and_version() -> None:

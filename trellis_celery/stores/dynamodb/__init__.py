@@ -7,6 +7,7 @@ try:
 except ImportError:
     raise errors.ConfigurationError("a store in DynamoDB needs boto3: pip install 'trellis-celery[dynamodb]'") from None
 
+from trellis_celery.stores.dynamodb.repositories import DynamoDBProcessRepository, DynamoDBStepTrackerRepository
 from trellis_celery.stores.dynamodb.store import DynamoDBStore
 
-__all__ = ["DynamoDBStore"]
+__all__ = ["DynamoDBProcessRepository", "DynamoDBStepTrackerRepository", "DynamoDBStore"]

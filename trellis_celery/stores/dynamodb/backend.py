@@ -9,6 +9,7 @@ from contextlib import closing
 from trellis_celery.settings import Settings
 from trellis_celery.stores.dynamodb import tables
 from trellis_celery.stores.dynamodb.connect import connect
+from trellis_celery.stores.dynamodb.repositories import DynamoDBProcessRepository, DynamoDBStepTrackerRepository
 from trellis_celery.stores.dynamodb.store import DynamoDBStore
 
 #: The most that a call may take while a table is made.
@@ -18,6 +19,16 @@ _PATIENCE_MS = 20_000
 def open_store(url: str, settings: Settings) -> DynamoDBStore:
     client, table = connect(url, timeout_ms=settings.store_timeout_ms)
     return DynamoDBStore(client, table=table, timeout_ms=settings.store_timeout_ms)
+
+
+def open_processes(url: str, settings: Settings) -> DynamoDBProcessRepository:
+    client, table = connect(url, timeout_ms=settings.store_timeout_ms)
+    return DynamoDBProcessRepository(client, table=table, timeout_ms=settings.store_timeout_ms)
+
+
+def open_trackers(url: str, settings: Settings) -> DynamoDBStepTrackerRepository:
+    client, table = connect(url, timeout_ms=settings.store_timeout_ms)
+    return DynamoDBStepTrackerRepository(client, table=table, timeout_ms=settings.store_timeout_ms)
 
 
 class _Schema:

@@ -15,9 +15,10 @@ from trellis_celery.domain.identity import is_process_id
 from trellis_celery.ports import Due, LastCheck, LeaseKey, StepKey
 from trellis_celery.stores.dynamodb import keys
 from trellis_celery.stores.dynamodb.calls import Calls, ConditionFailed
+from trellis_celery.stores.dynamodb.checks import read_last_check, write_last_check
 from trellis_celery.stores.dynamodb.processes import Processes
 from trellis_celery.stores.dynamodb.steps import NO_DEADLINE, NO_LEASE
-from trellis_celery.stores.dynamodb.values import Item, Value, assignments, expressions, packed_item, query, unpacked
+from trellis_celery.stores.dynamodb.values import Item, Value, assignments, expressions, query, unpacked
 
 logger = logging.getLogger(__name__)
 
@@ -98,15 +99,10 @@ class Clocks:
         self._update(key, condition=condition, values={"lease_ms": until_ms}, attempt=lease.attempt)
 
     def last_check(self) -> LastCheck:
-        item = self._calls.get(keys.LAST_CHECK)
-        if item is None:
-            return LastCheck()
-        values = unpacked(item)
-        return LastCheck(values["at_ms"], values["by"], values["leases_count_from_ms"])
+        return read_last_check(self._calls, keys.LAST_CHECK)
 
     def note_check(self, check: LastCheck) -> None:
-        content = packed_item(at_ms=check.at_ms, by=check.by, leases_count_from_ms=check.leases_count_from_ms)
-        self._calls.call("put_item", TableName=self._calls.table, Item={**keys.LAST_CHECK.packed, **content})
+        write_last_check(self._calls, keys.LAST_CHECK, check)
 
     def _update(
         self, key: Item, *, condition: str, values: dict[str, Value | None] | Any, **given: Value | None

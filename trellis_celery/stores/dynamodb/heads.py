@@ -73,10 +73,10 @@ class Head:
             step_counts=classes.step_counts(self._by_bit),
         )
 
-    def item(self) -> dict[str, Any]:
-        """As it is stored first."""
+    def item(self, *, prefix: str = "") -> dict[str, Any]:
+        """As it is stored first; with a prefix, apart from the store's own."""
         return {
-            **keys.head(self.process_id).packed,
+            **keys.head(f"{prefix}{self.process_id}").packed,
             **packed_item(
                 business_key=self.key.parts,
                 started_at_ms=self.started_at_ms,
@@ -85,8 +85,8 @@ class Head:
                 since_ms=self.since_ms,
                 present=self.present,
                 **dict(zip(_COUNTS, self.counts, strict=True)),
-                **keys.list_partitions(self.process_id, self.key),
-                **keys.class_partitions(self.process_id, self.key, self.class_number),
+                **keys.list_partitions(self.process_id, self.key, prefix=prefix),
+                **keys.class_partitions(self.process_id, self.key, self.class_number, prefix=prefix),
             ),
         }
 
@@ -188,12 +188,12 @@ def _rewriting(before: Head, after: Head) -> dict[str, Any]:
     )
 
 
-def archived(table: str, finished: Finished) -> dict[str, Any]:
+def archived(table: str, finished: Finished, *, prefix: str) -> dict[str, Any]:
     """The update that lets a process wait no longer if it was not changed since."""
-    shard = keys.list_shard(finished.process_id)
+    shard = f"{prefix}{keys.list_shard(finished.process_id)}"
     return {
         "TableName": table,
-        "Key": keys.head(finished.process_id).packed,
+        "Key": keys.head(f"{prefix}{finished.process_id}").packed,
         **expressions(
             condition="#finished = :waiting AND #since_ms = :since_ms",
             update="SET #finished = :archived",

@@ -89,20 +89,20 @@ def finished_partition(shard: str, *, is_archived: bool) -> str:
     return f"{shard}#{'archived' if is_archived else 'waiting'}"
 
 
-def list_partitions(process_id: str, key: BusinessKey) -> dict[str, str]:
-    """Where a process stands in the lists that it never moves in."""
-    shard = list_shard(process_id)
+def list_partitions(process_id: str, key: BusinessKey, *, prefix: str = "") -> dict[str, str]:
+    """Where a process stands in the lists that it never moves in. Lists of another prefix do not show it."""
+    shard = f"{prefix}{list_shard(process_id)}"
     return {
         "list_all": shard,
         "list_type": f"{shard}#{digest(key.process_type).hex()}",
         "list_tenant": f"{shard}#{digest(key.tenant_id).hex()}",
-        "list_aggregate": digest(key.aggregate_id).hex(),
+        "list_aggregate": f"{prefix}{digest(key.aggregate_id).hex()}",
     }
 
 
-def class_partitions(process_id: str, key: BusinessKey, class_number: int) -> dict[str, str]:
+def class_partitions(process_id: str, key: BusinessKey, class_number: int, *, prefix: str = "") -> dict[str, str]:
     """Where a process of this class stands in the lists by class."""
-    partitions = list_partitions(process_id, key)
+    partitions = list_partitions(process_id, key, prefix=prefix)
     return {f"{name}_class": f"{partitions[name]}#{class_number}" for name in ("list_all", "list_type", "list_tenant")}
 
 

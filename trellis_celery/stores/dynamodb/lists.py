@@ -27,13 +27,16 @@ _LAST = "~"
 
 
 class Lists:
-    def __init__(self, calls: Calls) -> None:
+    """`prefix`: what the keys of these processes start with, and the partitions of their lists."""
+
+    def __init__(self, calls: Calls, *, prefix: str = "") -> None:
         self._calls = calls
+        self._prefix = prefix
 
     def list_processes(
         self, only: ProcessFilter = EVERYTHING, *, limit: int = 50, after: Position | None = None
     ) -> list[ProcessSummary]:
-        index, partitions = _place(only)
+        index, partitions = _place(only, self._prefix)
         first = keys.position(only.started_from_ms or 0)
         last = _LAST if only.started_before_ms is None else keys.position(only.started_before_ms)
         if after is not None:
@@ -50,7 +53,7 @@ class Lists:
         return found
 
     def _summaries(self, positions: Sequence[Position]) -> list[ProcessSummary]:
-        wanted = {position.process_id: keys.head(position.process_id) for position in positions}
+        wanted = {position.process_id: keys.head(f"{self._prefix}{position.process_id}") for position in positions}
         items = self._calls.get_many(wanted.values())
         summaries = []
         for process_id, key in wanted.items():
@@ -73,7 +76,7 @@ class Lists:
         entries = self._merged(
             "finished",
             "finished_position",
-            _finished_partitions(is_archived=is_archived),
+            self._finished_partitions(is_archived=is_archived),
             between=(first, last),
             page=limit + 1,
             is_newest_first=False,
@@ -82,7 +85,7 @@ class Lists:
         return list(islice(behind, limit))
 
     def count_finished(self, *, is_archived: bool) -> int:
-        return sum(self._calls.parallel(self._count, _finished_partitions(is_archived=is_archived)))
+        return sum(self._calls.parallel(self._count, self._finished_partitions(is_archived=is_archived)))
 
     def _count(self, partition: str) -> int:
         condition = query("#finished = :partition", partition=partition)
@@ -94,9 +97,14 @@ class Lists:
 
     def _mark_archived(self, one: Finished) -> None:
         try:
-            self._calls.call("update_item", **heads.archived(self._calls.table, one))
+            self._calls.call("update_item", **heads.archived(self._calls.table, one, prefix=self._prefix))
         except ConditionFailed:  # it was changed since, or it is gone
             return
+
+    def _finished_partitions(self, *, is_archived: bool) -> list[str]:
+        return [
+            keys.finished_partition(f"{self._prefix}{shard}", is_archived=is_archived) for shard in keys.ALL_LIST_SHARDS
+        ]
 
     # Indexes
 
@@ -136,10 +144,10 @@ def _flat(first: list[str], pages: Iterator[list[str]]) -> Iterator[str]:
         yield from page
 
 
-def _place(only: ProcessFilter) -> tuple[str, list[str]]:
+def _place(only: ProcessFilter, prefix: str) -> tuple[str, list[str]]:
     """The index in which the processes are found, and the partitions of it."""
     if only.aggregate_id is not None:
-        return "list_aggregate", [digest(only.aggregate_id).hex()]
+        return "list_aggregate", [f"{prefix}{digest(only.aggregate_id).hex()}"]
     if only.tenant_id is not None:
         index, name = "list_tenant", f"#{digest(only.tenant_id).hex()}"
     elif only.process_type is not None:
@@ -147,10 +155,7 @@ def _place(only: ProcessFilter) -> tuple[str, list[str]]:
     else:
         index, name = "list_all", ""
     numbers = classes.numbers_for(only)
+    every = [f"{prefix}{shard}{name}" for shard in keys.ALL_LIST_SHARDS]
     if len(numbers) == len(classes.CLASSES):
-        return index, [f"{shard}{name}" for shard in keys.ALL_LIST_SHARDS]
-    return f"{index}_class", [f"{shard}{name}#{number}" for shard, number in product(keys.ALL_LIST_SHARDS, numbers)]
-
-
-def _finished_partitions(*, is_archived: bool) -> list[str]:
-    return [keys.finished_partition(shard, is_archived=is_archived) for shard in keys.ALL_LIST_SHARDS]
+        return index, every
+    return f"{index}_class", [f"{partition}#{number}" for partition, number in product(every, numbers)]

@@ -28,12 +28,15 @@ def parts_after(change: Change) -> int | None:
     before, after = change.transition.before, change.transition.after
     if not after.needs_message:
         return 0 if before.needs_message else None
-    if change.message is None:
-        return None
-    parts = max(1, -(-len(change.message) // PART_SIZE))
+    return None if change.message is None else parts_of(change.key, change.message)
+
+
+def parts_of(key: StepKey, message: bytes) -> int:
+    """Of how many items the message consists. Raises StoreError if it is too long."""
+    parts = max(1, -(-len(message) // PART_SIZE))
     if parts > MOST_PARTS:
         raise errors.StoreError(
-            f"the message of step {after.name!r} of process {change.process_id} has {len(change.message)} bytes; "
+            f"the message of step {key.step_name!r} of process {key.process_id} has {len(message)} bytes; "
             f"DynamoDB takes {MOST_PARTS * PART_SIZE} at the most: keep what it carries elsewhere and send a reference"
         )
     return parts
@@ -43,25 +46,34 @@ def writes_of(table: str, change: Change, *, parts: int | None, parts_before: in
     """The parts of a transaction that store or drop the message. `parts_before`: there may be so many items now."""
     if parts is None:
         return []
-    data, message_id = change.message or b"", uuid4().hex
+    return replacement(
+        table,
+        [keys.message(*change.key, part) for part in range(max(parts, parts_before))],
+        change.message or b"",
+        parts=parts,
+        message_id=uuid4().hex,
+    )
+
+
+def replacement(
+    table: str, places: Sequence[keys.Key], message: bytes, *, parts: int, message_id: str
+) -> list[dict[str, Any]]:
+    """The parts of a transaction that put a message of so many items into the first places and empty the others."""
     puts: list[dict[str, Any]] = [
         {
             "Put": {
                 "TableName": table,
                 "Item": {
-                    **keys.message(*change.key, part).packed,
+                    **place.packed,
                     **packed_item(
-                        data=data[part * PART_SIZE : (part + 1) * PART_SIZE], parts=parts, message_id=message_id
+                        data=message[part * PART_SIZE : (part + 1) * PART_SIZE], parts=parts, message_id=message_id
                     ),
                 },
             }
         }
-        for part in range(parts)
+        for part, place in enumerate(places[:parts])
     ]
-    deletes: list[dict[str, Any]] = [
-        {"Delete": {"TableName": table, "Key": keys.message(*change.key, part).packed}}
-        for part in range(parts, parts_before)
-    ]
+    deletes: list[dict[str, Any]] = [{"Delete": {"TableName": table, "Key": place.packed}} for place in places[parts:]]
     return puts + deletes
 
 

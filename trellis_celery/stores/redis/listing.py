@@ -113,7 +113,6 @@ def pages(
             yield sorted(page, reverse=True)
         if end is None:
             return
-        lists = [one for one, part in zip(lists, parts, strict=True) if part and (len(part) == count or part[-1] < end)]
         after, count = end, count * 2
 
 

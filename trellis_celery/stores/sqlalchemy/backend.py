@@ -14,7 +14,7 @@ from trellis_celery.stores.sqlalchemy.store import SQLAlchemyStore
 #: The most that a statement may take which changes tables. Nobody waits for it.
 _PATIENCE_MS = 600_000
 #: The most that a call to the archive may take. Only the task that archives waits for it.
-_ARCHIVE_MS = 10_000
+_ARCHIVE_MS = 5_000
 
 
 def open_store(url: str, settings: Settings) -> SQLAlchemyStore:

@@ -5,6 +5,8 @@ Its own table `trellis_version` says what there is, so an application that uses 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from io import StringIO
 
@@ -38,7 +40,7 @@ def migrate(bind: Engine | Connection) -> None:
     if isinstance(bind, Connection):
         _migrate(bind)
         return
-    with bind.begin() as connection:
+    with bind.connect() as guard, _alone(guard), bind.begin() as connection:
         _migrate(connection)
 
 
@@ -82,27 +84,32 @@ def _found(connection: Connection) -> str | None:
 def _migrate(connection: Connection) -> None:
     config = _config()
     config.attributes["connection"] = connection
-    _wait_for_others(connection)
-    try:
-        if (_found(connection) or "") <= HEAD:  # a newer release may have been here
-            command.upgrade(config, "head")
-    finally:
-        if connection.dialect.name in MYSQL and not connection.invalidated:
-            connection.scalar(select(func.release_lock(_LOCK_NAME)))
-
-
-def _wait_for_others(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(_LOCK_NUMBER)))
-    elif connection.dialect.name == "sqlite":
-        begin_in_sqlite(connection, how="BEGIN EXCLUSIVE")
-    elif connection.dialect.name in MYSQL:
-        connection.scalar(select(func.get_lock(_LOCK_NAME, _LOCK_WAIT_S)))
+    begin_in_sqlite(connection, how="BEGIN EXCLUSIVE")
+    if (_found(connection) or "") <= HEAD:  # a newer release may have been here
+        command.upgrade(config, "head")
+
+
+@contextmanager
+def _alone(guard: Connection) -> Iterator[None]:
+    """With MySQL, whose transactions leave tables out, others wait on a connection beside the one that migrates."""
+    if guard.dialect.name not in MYSQL:
+        yield
+        return
+    if guard.scalar(select(func.get_lock(_LOCK_NAME, _LOCK_WAIT_S))) != 1:
+        raise errors.StoreUnavailable("another program migrates this database: try again when it is done")
+    try:
+        yield
+    finally:
+        guard.scalar(select(func.release_lock(_LOCK_NAME)))
 
 
 def _config(output_buffer: StringIO | None = None) -> Config:
     config = Config(output_buffer=output_buffer) if output_buffer is not None else Config()
-    config.set_main_option("script_location", str(files("trellis_celery.stores.sqlalchemy") / "migrations"))
+    config.set_main_option(
+        "script_location", str(files("trellis_celery.stores.sqlalchemy") / "migrations").replace("%", "%%")
+    )
     return config
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import RLock
 from typing import Any, Protocol, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy import Connection, Engine, StaticPool, exc
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
@@ -58,7 +58,8 @@ def transactions(bind: Bind, *, timeout_ms: int) -> Transactions:
         leave_to_parent(bind)
         return _OwnTransactions(bind.begin, timeout_ms, _lock_for(bind))
     if isinstance(bind, sessionmaker):
-        return _OwnTransactions(lambda: _session_connection(bind), timeout_ms, nullcontext())
+        lock = _lock_for(engine) if isinstance(engine := bind.kw.get("bind"), Engine) else nullcontext()
+        return _OwnTransactions(lambda: _session_connection(bind), timeout_ms, lock)
     if isinstance(bind, Session | scoped_session):
         return _JoinedTransactions(bind.connection)
     if isinstance(bind, Connection):
@@ -114,7 +115,6 @@ class _JoinedTransactions:
 
     def __init__(self, connection: Callable[[], Connection]) -> None:
         self._connection = connection
-        self._is_checked = False
 
     def run(self, work: Work[T], *, until_s: float | None = None) -> T:
         del until_s  # nothing is tried again
@@ -122,9 +122,9 @@ class _JoinedTransactions:
             connection = self._connection()
             begin_in_sqlite(connection)
             with connection.begin_nested():
-                if not self._is_checked:
+                if connection.engine not in _checked:  # once, for SQLite wants nothing read before the first write
                     schema.require_current(connection)
-                    self._is_checked = True
+                    _checked.add(connection.engine)
                 return work(connection)
         except exc.SQLAlchemyError as error:
             ours = as_ours(error, needed_schema=schema.HEAD)
@@ -139,6 +139,10 @@ def _session_connection(make: sessionmaker[Any]) -> Iterator[Connection]:
 
 #: Threads take turns on a database in memory: it is one connection.
 _locks: WeakKeyDictionary[Engine, RLock] = WeakKeyDictionary()
+
+
+#: Engines whose tables have been found to be there.
+_checked: WeakSet[Engine] = WeakSet()
 
 
 def _lock_for(engine: Engine) -> AbstractContextManager[Any]:

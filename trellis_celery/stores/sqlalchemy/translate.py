@@ -12,8 +12,9 @@ from trellis_celery import errors
 
 #: PostgreSQL: serialization failure, deadlock, lock not available.
 _CONTENTION_STATES = ("40001", "40P01", "55P03")
-#: MySQL: lock wait timeout, deadlock, lock not available. MariaDB: the row was changed since the snapshot.
-_CONTENTION_NUMBERS = (1205, 1213, 3572, 1020)
+#: MySQL: lock wait timeout, deadlock, lock not available, and the savepoint that went with a deadlock. MariaDB: the row
+#: was changed since the snapshot.
+_CONTENTION_NUMBERS = (1205, 1213, 3572, 1020, 1305)
 #: PostgreSQL: undefined table, undefined column.
 _SCHEMA_STATES = ("42P01", "42703")
 #: MySQL: unknown column, no such table.
@@ -26,7 +27,8 @@ def is_contention(error: BaseException) -> bool:
     """Whether another transaction was in the way: the same again may succeed."""
     said = _said(error)
     return (
-        _state(error) in _CONTENTION_STATES
+        isinstance(error, exc.IntegrityError)  # somebody took the key, or the row, between the look and the write
+        or _state(error) in _CONTENTION_STATES
         or _number(error) in _CONTENTION_NUMBERS
         or "database is locked" in said
         or "database table is locked" in said
