@@ -23,15 +23,14 @@ _WHOLE_SECONDS = ("check_interval_ms", "history_interval_ms")
 class Settings:
     """All durations are whole milliseconds. Raises ConfigurationError for a value that makes no sense."""
 
-    #: Where processes are kept: redis://, rediss://, redis+socket://, sentinel://, redis+cluster://, any SQLAlchemy URL
-    #: such as postgresql+psycopg://, dynamodb:// or memory://. It has no default, and the broker's URL is never taken
-    #: instead.
+    #: Where processes are kept: redis://, rediss://, redis+socket://, sentinel://, redis+cluster://, postgresql://, mysql://,
+    #: mariadb://, sqlite://, dynamodb:// or memory://. It has no default, and the broker's URL is never taken instead.
     url: str = ""
 
-    #: Where the trackers of steps are kept, if not beside the processes: a URL as above.
+    #: Where the trackers of steps are kept, if not beside the processes: a URL as above, but not of SQL.
     tracker_url: str = ""
 
-    #: Where finished processes are kept for good: any SQLAlchemy URL. Empty: nowhere.
+    #: Where finished processes are kept for good: a URL of a SQL database. Empty: nowhere.
     history_url: str = ""
 
     #: How long a finished process stays in the store after its last change, and after it was archived if there is a

@@ -163,7 +163,7 @@ def archive(trellis: Trellis, as_json: bool) -> None:
     else:
         click.echo(text.history_line(report, now_ms=trellis.store.now_ms()))
     if report.failed:
-        raise click.ClickException(f"{report.failed} could not be archived; the log says why")
+        raise click.ClickException(f"{report.failed} could not be archived or removed; the log says why")
 
 
 @trellis.command(cls=CeleryCommand)

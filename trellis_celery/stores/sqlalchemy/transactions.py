@@ -52,13 +52,14 @@ class Transactions(Protocol):
 
 def transactions(bind: Bind, *, timeout_ms: int) -> Transactions:
     """Raises ConfigurationError if `bind` is nothing to run statements with."""
-    if isinstance(bind, sessionmaker) and isinstance(engine := bind.kw.get("bind"), Engine):
+    engine = bind.kw.get("bind") if isinstance(bind, sessionmaker) else bind
+    lock: AbstractContextManager[Any] = nullcontext()
+    if isinstance(engine, Engine):
         leave_to_parent(engine)
+        lock = _lock_for(engine)
     if isinstance(bind, Engine):
-        leave_to_parent(bind)
-        return _OwnTransactions(bind.begin, timeout_ms, _lock_for(bind))
+        return _OwnTransactions(bind.begin, timeout_ms, lock)
     if isinstance(bind, sessionmaker):
-        lock = _lock_for(engine) if isinstance(engine := bind.kw.get("bind"), Engine) else nullcontext()
         return _OwnTransactions(lambda: _session_connection(bind), timeout_ms, lock)
     if isinstance(bind, Session | scoped_session):
         return _JoinedTransactions(bind.connection)
