@@ -375,6 +375,31 @@ class TestGaps:
 
         assert story.spans(2_000)[1:] == [(SpanKind.LOST, 1, 0, 1_090), (SpanKind.RUNNING, 2, 1_090, 2_000)]
 
+    def test_an_entry_of_a_replaced_attempt_that_comes_late_changes_nothing(self) -> None:
+        story = Story(STEP)
+        story.queue(0)
+        story.start(0)
+        story.time_out(1_100)
+        story.confirm(1_110)
+        story.start(1_500)
+        before = story.spans(2_000)
+
+        story.log.append(Event(EventKind.STEP_RETRYING, "step", 1, START + 1_600))
+
+        assert story.spans(2_000) == before
+
+    def test_a_step_that_was_given_up_is_over_though_the_log_leaves_it_out(self) -> None:
+        story = Story(replace(STEP, retries_permitted=0))
+        story.queue(0)
+        story.start(0)
+        story.time_out(1_000)
+
+        story.do(lambda step: timeouts.give_up(step, attempt=1, now_ms=START + 1_005))
+        del story.log[-1]
+
+        assert story.spans(9_000)[-1] == (SpanKind.LOST, 1, 0, 1_000)
+        assert story.marks(9_000)[-1] == (MarkKind.FAILED, 1, 1_005)
+
 
 _TIMES = st.integers(START - 1_000, START + 10_000)
 _EVENTS = st.builds(
