@@ -7,6 +7,7 @@ from trellis_celery.domain.queries import ProcessFilter, ProcessSummary
 from trellis_celery.domain.step import ProcessStep, StepState
 from trellis_celery.domain.tracker import StepTracker
 from trellis_celery.errors import TrellisError
+from trellis_celery.monitoring import signals
 from trellis_celery.plugin.bindings import process_step
 from trellis_celery.plugin.current import CurrentStep, current_step
 from trellis_celery.plugin.extension import Trellis
@@ -43,4 +44,5 @@ __all__ = [
     "TrellisError",
     "current_step",
     "process_step",
+    "signals",
 ]

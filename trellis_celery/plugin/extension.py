@@ -18,6 +18,7 @@ from trellis_celery.domain.definitions import ProcessType
 from trellis_celery.domain.events import ProcessStepTimedOut
 from trellis_celery.domain.queries import Position, ProcessFilter, ProcessSummary
 from trellis_celery.monitoring.log import LogSink
+from trellis_celery.monitoring.signals import SignalSink
 from trellis_celery.plugin import beat
 from trellis_celery.plugin import signals as receivers
 from trellis_celery.plugin.bindings import Bindings
@@ -66,7 +67,7 @@ class Trellis:
         self.bindings = Bindings(app)
         #: What tracking could not do since this process started, by what it was about.
         self.untracked: Counter[str] = Counter()
-        self._sinks = (LogSink(), *sinks)
+        self._sinks: tuple[EventSink, ...] = (LogSink(), SignalSink(self), *sinks)
         self._on_timed_out = on_timed_out
         self._store = store
         self._opened: dict[int, ProcessStore] = {}
