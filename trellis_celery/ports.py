@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 from uuid import uuid4
 
 from trellis_celery.domain.events import Event
 from trellis_celery.domain.identity import BusinessKey
 from trellis_celery.domain.process import Process, ProcessState
-from trellis_celery.domain.queries import Finished, Position, ProcessFilter, ProcessSummary
+from trellis_celery.domain.queries import Finished, Position, ProcessFilter, ProcessSummary, Stats
 from trellis_celery.domain.step import ProcessStep
 from trellis_celery.domain.transitions import Transition
 
@@ -62,12 +64,22 @@ class Change:
     message: bytes | None = None
     #: The worker lease the transition takes out ends this long from now, ms.
     lease_ms: int = 0
+    #: Its log entries wait for being relayed to other services, see `Outbox`.
+    is_announced: bool = False
+    #: The transition tells that a message was sent so long after the clock that asked for it had run out, ms.
+    lateness_ms: int | None = None
     #: Tells this write from every other, so that repeating it after a lost reply does not count twice.
     token: str = field(default_factory=lambda: uuid4().hex[:16])
 
     @property
     def key(self) -> StepKey:
         return StepKey(self.process_id, self.transition.before.name)
+
+    @property
+    def occurred_at_ms(self) -> int:
+        """When it happened, epoch ms; 0 if there is nothing to tell."""
+        events = self.transition.events
+        return events[-1].occurred_at_ms if events else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +114,11 @@ class LastCheck:
 class ProcessStore(Clock, Protocol):
     """Keeps processes. Every method raises StoreUnavailable if the store does not answer, and no driver's errors."""
 
-    def create(self, process: Process, *, replaces: str | None = None) -> str:
+    def create(self, process: Process, *, replaces: str | None = None, is_announced: bool = False) -> str:
         """Store a new process unless a live one has its business key; return the id of the live one.
 
-        `replaces`: an id that the business key may wrongly belong to, because its process is gone.
+        `replaces`: an id that the business key may wrongly belong to, because its process is gone. `is_announced`: as
+        of a `Change`.
         """
         ...
 
@@ -124,8 +137,9 @@ class ProcessStore(Clock, Protocol):
     def commit(self, changes: Sequence[Change]) -> list[Committed | Conflict | Exception]:
         """Write each change whose version still holds; the outcomes in order.
 
-        One change is all or nothing: record, deadline, lease, message, counters, indexes, log. Changes are independent:
-        where one cannot be written its StoreError stands in its place.
+        One change is all or nothing: record, deadline, lease, message, counters, indexes, log. One that finishes the
+        process is followed in the log by the process's own end, at the same time. Changes are independent: where one
+        cannot be written its StoreError stands in its place.
         """
         ...
 
@@ -158,6 +172,10 @@ class ProcessStore(Clock, Protocol):
         """
         ...
 
+    def stats(self) -> Stats:
+        """What there is, in numbers. It may take long: for monitoring, every few seconds, and for people."""
+        ...
+
     def last_check(self) -> LastCheck: ...
 
     def note_check(self, check: LastCheck) -> None: ...
@@ -183,8 +201,40 @@ class ProcessStore(Clock, Protocol):
     def delete(self, process_id: str, *, finished_since_ms: int | None = None) -> bool:
         """Remove a process and everything about it; tell whether there was one.
 
-        `finished_since_ms`: only if it is terminal and was last changed then, as `finished` told.
+        `finished_since_ms`: only if it is terminal and was last changed then, as `finished` told, and nothing of it
+        waits for a relay.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unrelayed:
+    """What happened to a process, of which other services have not been told."""
+
+    process_id: str
+    key: BusinessKey
+    #: The place of the first of the events in the process's log: 1, 2, …
+    first_number: int
+    events: Sequence[Event]
+
+
+class Outbox(Protocol):
+    """What a store offers besides if it can keep its announced changes for a relay.
+
+    Whatever is announced waits here from the very commit that wrote it, in the order of the process's log, until it is
+    marked. Relays may run side by side and die at any point: what one has claimed, no other gets for a while.
+    """
+
+    def claim_unrelayed(self, *, limit: int, until_ms: int) -> list[Unrelayed]:
+        """Up to `limit` processes that wait longest; nobody else gets them before `until_ms`."""
+        ...
+
+    def mark_relayed(self, process_id: str, *, last_number: int) -> None:
+        """Other services know the process's log up to this place. What comes behind it waits again at once."""
+        ...
+
+    def unrelayed(self) -> tuple[int, int | None]:
+        """How many processes wait or are claimed, and since when the first is to be relayed, epoch ms."""
         ...
 
 
@@ -249,4 +299,78 @@ class EventSink(Protocol):
 
     def emit(self, process_id: str, event: Event) -> None:
         """Must not raise and must not block for long."""
+        ...
+
+
+class SpanOutcome(StrEnum):
+    """What a span says about how its run ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    #: Celery runs the task again, within the same attempt.
+    RETRYING = "retrying"
+    #: The run gave its message back to the broker.
+    RELEASED = "released"
+    #: The task replaced itself by others.
+    HANDED_OVER = "handed_over"
+    #: Before the run ended, the step was finished or its attempt replaced.
+    LATE = "late"
+    #: The check ended the attempt because its time was over. The body may go on.
+    TIMED_OUT = "timed_out"
+    #: The check ended the attempt because its run is gone.
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """What a trace tells about a run of an attempt."""
+
+    process_id: str
+    process_type: str
+    step_name: str
+    number: int
+    #: Celery's count of its own retries within the attempt.
+    celery_retries: int
+    task_id: str | None
+    worker: str | None
+    #: What started the process in a trace; None: not known.
+    process_traceparent: str | None
+
+
+class AttemptSpan(Protocol):
+    """A part of a trace, for a run of an attempt. Nobody sees it before it is ended. No method raises."""
+
+    @property
+    def traceparent(self) -> str | None:
+        """Where it is in its trace, in the form of the W3C; None: it is in none."""
+        ...
+
+    def follow(self, traceparent: str | None, *, attempt: int) -> None:
+        """The run was accepted: as this attempt, and after the run that has this place in a trace."""
+        ...
+
+    def current(self) -> AbstractContextManager[None]:
+        """Spans that other code begins within are children of this one. What is raised within is noted."""
+        ...
+
+    def end(self, outcome: SpanOutcome, *, error: str = "", at_ms: int | None = None) -> None:
+        """`at_ms`: epoch milliseconds; None: now."""
+        ...
+
+
+class Tracer(Protocol):
+    """Puts processes and their attempts into traces. Nothing here raises anything of its own."""
+
+    def start_process(self, start: Callable[[str | None], Process], *, process_type: str) -> Process:
+        """Call `start` with the place in a trace that the new process is to remember, and return what it returns."""
+        ...
+
+    def begin_attempt(
+        self, attempt: Attempt, *, started_at_ms: int | None = None, stands_for: str | None = None
+    ) -> AttemptSpan:
+        """The span of a run that wants to start now, or that started then and will not end its own.
+
+        `stands_for`: the place in a trace of the run's own span.
+        """
         ...

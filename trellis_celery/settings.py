@@ -68,6 +68,18 @@ class Settings:
     #: The most that one call to the store may take. Tracking delays a task by no more than this each time.
     store_timeout_ms: int = 2_000
 
+    #: The name of a topic exchange at the broker, to which every event is relayed for other services. Empty: to none.
+    events_exchange: str = ""
+
+    #: Send each event as a Celery event as well (`trellis-step-completed`, …): at most once.
+    celery_events: bool = False
+
+    #: Make a span of OpenTelemetry for each attempt.
+    tracing: bool = False
+
+    #: Let the arguments of tasks be seen in the shell and in Flower, while the store has them.
+    show_args: bool = False
+
     #: Raise an error at publish when the store cannot be written, instead of sending the task untracked.
     strict: bool = False
 

@@ -1,10 +1,10 @@
 import pytest
 
 from trellis_celery.stores.memory import MemoryStore
-from trellis_celery.testing import ManualClock, StoreContract
+from trellis_celery.testing import CountingStoreContract, ManualClock
 
 
-class TestMemoryStore(StoreContract):
+class TestMemoryStore(CountingStoreContract):
     shared_between_processes = False
 
     @pytest.fixture
@@ -12,7 +12,7 @@ class TestMemoryStore(StoreContract):
         return MemoryStore(clock=ManualClock())
 
 
-class TestMemoryStoreByTheTimeOfThisMachine(StoreContract):
+class TestMemoryStoreByTheTimeOfThisMachine(CountingStoreContract):
     shared_between_processes = False
 
     @pytest.fixture

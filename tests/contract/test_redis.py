@@ -14,7 +14,7 @@ from tests.support import redis_forms
 from tests.support.redis_forms import Place
 from trellis_celery.stores.redis import RedisStore
 from trellis_celery.stores.redis.connect import Client, connect
-from trellis_celery.testing import StoreContract
+from trellis_celery.testing import CountingStoreContract
 
 
 def _connect(place: Place) -> Client:
@@ -25,7 +25,7 @@ def _open(place: Place, prefix: str) -> RedisStore:
     return RedisStore(_connect(place), prefix=prefix)
 
 
-class _OverRedis(StoreContract):
+class _OverRedis(CountingStoreContract):
     @pytest.fixture
     def prefix(self) -> str:
         return f"test-{uuid4().hex}"

@@ -13,7 +13,7 @@ from tests.support.databases import emptied
 from trellis_celery.stores.sqlalchemy import SQLAlchemyStore
 from trellis_celery.stores.sqlalchemy.connect import engine_for
 from trellis_celery.stores.sqlalchemy.schema import migrate
-from trellis_celery.testing import StoreContract
+from trellis_celery.testing import CountingStoreContract
 
 TIMEOUT_MS = 20_000
 
@@ -22,7 +22,7 @@ def _open(url: str) -> SQLAlchemyStore:
     return SQLAlchemyStore(engine_for(url, timeout_ms=TIMEOUT_MS), timeout_ms=TIMEOUT_MS)
 
 
-class _OverDatabase(StoreContract):
+class _OverDatabase(CountingStoreContract):
     @pytest.fixture
     def store(self, engine: Engine) -> SQLAlchemyStore:
         emptied(engine)

@@ -217,7 +217,7 @@ class TestProcessesAlone:
         service.complete_step(process, "timed")
 
         assert service.get_process(process.id).is_completed()
-        assert [event.step_name for event in service.history(process)] == ["", "timed"]
+        assert [event.step_name for event in service.history(process)] == ["", "timed", ""]
 
     def test_steps_have_no_clocks(self, pair: Pair) -> None:
         service = ProcessService(pair.processes)

@@ -33,7 +33,13 @@ def complete(step: ProcessStep, /, *, now_ms: int, by: str = "") -> Transition:
     return outcomes.complete(step, now_ms=now_ms, by=by)
 
 
-def fail(step: ProcessStep, /, error: str, *, now_ms: int) -> Transition:
+def fail(step: ProcessStep, /, error: str, *, now_ms: int, by: str = "") -> Transition:
     if step.state.is_terminal and step.state is not StepState.FAILED:
         raise errors.InvalidTransition(step=step.name, state=step.state, asked="failed")
-    return outcomes.fail(step, error, now_ms=now_ms)
+    return outcomes.fail(step, error, now_ms=now_ms, by=by)
+
+
+def close_incident(step: ProcessStep, /, *, now_ms: int, note: str = "", by: str = "") -> Transition:
+    if not step.has_incident:
+        raise errors.InvalidTransition(step=step.name, state=step.state, asked="closed", hint="it has no open incident")
+    return outcomes.close_incident(step, now_ms=now_ms, note=note, by=by)

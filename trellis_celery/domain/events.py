@@ -26,6 +26,8 @@ class EventKind(StrEnum):
     STEP_REENQUEUED = "step_reenqueued"
     STEP_GAVE_UP = "step_gave_up"
     STEP_REOPENED = "step_reopened"
+    #: Somebody has looked at a step that was given up, and lets it be: the detail says why.
+    INCIDENT_CLOSED = "incident_closed"
     #: The worker that ran the step is gone, or the run ended without an outcome.
     RUN_LOST = "run_lost"
     #: A run was not allowed to start: the detail says why.
@@ -49,6 +51,8 @@ class Event:
     #: Epoch milliseconds by the store's clock.
     occurred_at_ms: int
     detail: str = ""
+    #: The person or program that did it on purpose; empty for what a task or the checker did.
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

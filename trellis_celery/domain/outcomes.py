@@ -23,11 +23,18 @@ def complete(
     if step.is_finishing and run_id is not None and run_id != step.run_id:
         return _late(step, "completed", is_repeat=False, run_id=run_id, now_ms=now_ms)
     after = _finished(step, StepState.COMPLETED, run_id=run_id, now_ms=now_ms)
-    return Transition(step, after, (Event(EventKind.STEP_COMPLETED, step.name, attempt or after.attempt, now_ms, by),))
+    event = Event(EventKind.STEP_COMPLETED, step.name, attempt or after.attempt, now_ms, by=by)
+    return Transition(step, after, (event,))
 
 
 def fail(
-    step: ProcessStep, error: str, *, now_ms: int, attempt: int | None = None, run_id: str | None = None
+    step: ProcessStep,
+    error: str,
+    *,
+    now_ms: int,
+    attempt: int | None = None,
+    run_id: str | None = None,
+    by: str = "",
 ) -> Transition:
     """The step's work failed. A failure of a replaced attempt or run is only logged: the newer one decides."""
     if step.state.is_terminal:
@@ -36,17 +43,23 @@ def fail(
         event = Event(EventKind.OUTCOME_LATE, step.name, attempt or step.attempt, now_ms, f"failed: {error}")
         return Transition(step, step, (event,), Verdict.STALE)
     after = _finished(step, StepState.FAILED, run_id=run_id, now_ms=now_ms, last_error=error)
-    return Transition(step, after, (Event(EventKind.STEP_FAILED, step.name, after.attempt, now_ms, error),))
+    return Transition(step, after, (Event(EventKind.STEP_FAILED, step.name, after.attempt, now_ms, error, by),))
 
 
 def cancel(
-    step: ProcessStep, *, now_ms: int, reason: str = "", attempt: int | None = None, run_id: str | None = None
+    step: ProcessStep,
+    *,
+    now_ms: int,
+    reason: str = "",
+    attempt: int | None = None,
+    run_id: str | None = None,
+    by: str = "",
 ) -> Transition:
     """Nobody wants the step any more. A finished step stays as it is; so does one whose attempt or run was replaced."""
     if step.state.is_terminal or _is_replaced(step, attempt=attempt, run_id=run_id):
         return Transition(step, step, verdict=Verdict.FINISHED)
     after = _finished(step, StepState.CANCELLED, run_id=None, now_ms=now_ms, last_error=reason or None)
-    return Transition(step, after, (Event(EventKind.STEP_CANCELLED, step.name, step.attempt, now_ms, reason),))
+    return Transition(step, after, (Event(EventKind.STEP_CANCELLED, step.name, step.attempt, now_ms, reason, by),))
 
 
 def lose(step: ProcessStep, reason: str, *, attempt: int, now_ms: int, run_id: str | None = None) -> Transition:
@@ -78,18 +91,20 @@ def throw_away(step: ProcessStep, reason: str, *, attempt: int, is_lost: bool, n
 
 
 def reopen(step: ProcessStep, *, now_ms: int, has_message: bool, by: str = "") -> Transition:
-    """An operator wants a failed step tried again: a new attempt with all its retries.
+    """An operator wants a step tried again that has failed, or timed out for good: a new attempt with all its retries.
 
-    Without a message to send, somebody has to start or complete it. Raises InvalidTransition unless it has failed.
+    Without a message to send, somebody has to start or complete it. Raises InvalidTransition for any other step.
     """
-    if step.state is not StepState.FAILED:
+    if step.state is not StepState.FAILED and not step.has_incident:
         raise errors.InvalidTransition(
-            step=step.name, state=step.state, asked="retried", hint="only a failed step can be"
+            step=step.name, state=step.state, asked="retried", hint="only a failed step, or one that has an incident, can be"
         )
     deadline_ms, deadline_kind = (now_ms, DeadlineKind.HANDOFF) if has_message else step.first_deadline(now_ms)
     after = replace(
         step,
         state=StepState.PENDING,
+        is_leased=False,
+        is_finishing=False,
         attempt=step.attempt + 1,
         retry_count=0,
         resend_count=0,
@@ -99,10 +114,19 @@ def reopen(step: ProcessStep, *, now_ms: int, has_message: bool, by: str = "") -
         started_at_ms=None,
         finished_at_ms=None,
         last_error=None,
+        has_incident=False,
         deadline_ms=deadline_ms,
         deadline_kind=deadline_kind,
     )
-    return Transition(step, after, (Event(EventKind.STEP_REOPENED, step.name, after.attempt, now_ms, by),))
+    return Transition(step, after, (Event(EventKind.STEP_REOPENED, step.name, after.attempt, now_ms, by=by),))
+
+
+def close_incident(step: ProcessStep, *, now_ms: int, note: str = "", by: str = "") -> Transition:
+    """Somebody has looked at a step that was given up, or that timed out and was only told, and lets it be."""
+    if not step.has_incident:
+        return Transition(step, step)
+    event = Event(EventKind.INCIDENT_CLOSED, step.name, step.attempt, now_ms, note, by)
+    return Transition(step, replace(step, has_incident=False), (event,))
 
 
 def _finished(
@@ -119,6 +143,7 @@ def _finished(
         deadline_kind=None,
         is_leased=False,
         is_finishing=False,
+        has_incident=False,
     )
 
 

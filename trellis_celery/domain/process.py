@@ -47,6 +47,10 @@ _EVENT_OF_STATE = {
 }
 
 
+#: The states in which a process is finished, and what its log tells of each.
+END_STATES, OWN_ENDS = tuple(_EVENT_OF_STATE), tuple(_EVENT_OF_STATE.values())
+
+
 def state_of(states: Iterable[StepState]) -> ProcessState:
     """The state of a process whose steps are in these states. Only which states occur matters, not how often."""
     present = frozenset(states)
@@ -62,11 +66,16 @@ def state_of(states: Iterable[StepState]) -> ProcessState:
 
 
 def process_event(before: ProcessState, after: ProcessState, now_ms: int) -> Event | None:
-    """What to tell when a process went from one state to another; None when that is not worth telling."""
+    """What is logged when a process went from one state to another; None when that is not worth telling."""
     kind = _EVENT_OF_STATE.get(after)
     if kind is None or before is after:
         return None
     return Event(kind, OWN_RECORD, 0, now_ms)
+
+
+def end_events(now_ms: int) -> tuple[Event, ...]:
+    """What is logged for each of `END_STATES`, in their order."""
+    return tuple(Event(kind, OWN_RECORD, 0, now_ms) for kind in OWN_ENDS)
 
 
 def mark_overdue(own: ProcessStep, *, now_ms: int) -> Transition:
@@ -106,12 +115,13 @@ class Process:
         steps: Sequence[ProcessStep],
         deadline_ms: int | None = None,
         metadata: Mapping[str, Any] | None = None,
+        traceparent: str | None = None,
         now_ms: int | None = None,
     ) -> Process:
         """A new process with its steps pending.
 
-        `deadline_ms`: how long the whole process may take. Raises DefinitionError for no steps, too many, or two of one
-        name; InvalidIdentifier for an id that cannot be stored.
+        `deadline_ms`: how long the whole process may take. `traceparent`: what started it in a trace. Raises
+        DefinitionError for no steps, too many, or two of one name; InvalidIdentifier for an id that cannot be stored.
         """
         key = BusinessKey(
             tenant_id=tenant_id,
@@ -124,7 +134,7 @@ class Process:
             id=new_process_id(key),
             key=key,
             steps={step.name: _at_start(step, now_ms) for step in _unique(process_type, steps)},
-            own=_own_record(deadline_ms, now_ms),
+            own=_own_record(deadline_ms, traceparent, now_ms),
             started_at_ms=now_ms,
             metadata=dict(metadata or {}),
         )
@@ -157,6 +167,11 @@ class Process:
     def is_overdue(self) -> bool:
         """Whether the process's own deadline passed before it was finished."""
         return self.own.last_error is not None
+
+    @property
+    def has_incident(self) -> bool:
+        """Whether a step of it was given up, and nobody has dealt with that yet."""
+        return any(step.has_incident for step in self.steps.values())
 
     @property
     def next_deadline_ms(self) -> int | None:
@@ -221,7 +236,7 @@ def _at_start(step: ProcessStep, now_ms: int) -> ProcessStep:
     return replace(step, version=1, deadline_ms=deadline_ms, deadline_kind=deadline_kind)
 
 
-def _own_record(deadline_ms: int | None, now_ms: int) -> ProcessStep:
+def _own_record(deadline_ms: int | None, traceparent: str | None, now_ms: int) -> ProcessStep:
     if deadline_ms is not None:
         require_duration_ms("deadline_ms", deadline_ms, none_means="no deadline")
     return ProcessStep(
@@ -230,4 +245,5 @@ def _own_record(deadline_ms: int | None, now_ms: int) -> ProcessStep:
         on_timeout=OnTimeout.ALERT,
         deadline_ms=None if deadline_ms is None else now_ms + deadline_ms,
         deadline_kind=None if deadline_ms is None else DeadlineKind.RUN,
+        traceparent=traceparent,
     )

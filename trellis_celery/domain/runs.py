@@ -81,11 +81,13 @@ def start(
     celery_retries: int | None = None,
     worker: str | None = None,
     is_leased: bool = False,
+    traceparent: str | None = None,
 ) -> Transition:
     """A run wants to start. At most one run is accepted per attempt; asking again with its own id is accepted again.
 
     `attempt` and `celery_retries` are what the message carries; None when there was no message to carry them. Each of
     Celery's own retries is one more run of the same attempt, and copies of the message from before it are stale.
+    `traceparent`: where the run is in a trace.
     """
     attempt = max(step.attempt if attempt is None else attempt, 1)
     celery_retries = step.celery_retries if celery_retries is None else celery_retries
@@ -107,6 +109,7 @@ def start(
         is_finishing=False,
         resend_count=0,
         started_at_ms=now_ms,
+        traceparent=traceparent,
         deadline_ms=now_ms + (step.timeout_ms or 0) if has_limit else None,
         deadline_kind=DeadlineKind.RUN if has_limit else None,
     )

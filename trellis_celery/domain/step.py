@@ -108,6 +108,10 @@ class ProcessStep:
     finished_at_ms: int | None = None
     worker: str | None = None
     last_error: str | None = None
+    #: The step was given up, or timed out and was only told, and nobody has retried, finished or closed it since.
+    has_incident: bool = False
+    #: Where the current attempt is in a trace, in the form of the W3C. The process's own record has what started it.
+    traceparent: str | None = None
     #: Counts the writes of this record: 1 as its process starts, 0 while it is only declared.
     version: int = 0
 

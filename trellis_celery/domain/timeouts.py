@@ -62,11 +62,17 @@ def time_out(
     return _end_attempt(step, _reason(step, is_lapsed), now_ms=now_ms, jitter=jitter)
 
 
+def is_lost(step: ProcessStep, *, lapsed_attempt: int | None = None) -> bool:
+    """Whether the step's run is known to be gone, and not only late."""
+    return (step.is_leased and lapsed_attempt == step.attempt) or step.deadline_kind is DeadlineKind.LOST
+
+
 def _end_attempt(step: ProcessStep, reason: str, *, now_ms: int, jitter: float) -> tuple[Action, Transition]:
     events = (Event(EventKind.STEP_TIMED_OUT, step.name, step.attempt, now_ms, reason),)
     ended = replace(step, is_leased=False, is_finishing=False, last_error=reason)
     if step.on_timeout == OnTimeout.ALERT:
-        return Action.ALERT, Transition(step, replace(ended, deadline_ms=None, deadline_kind=None), events)
+        told = replace(ended, deadline_ms=None, deadline_kind=None, has_incident=True)
+        return Action.ALERT, Transition(step, told, events)
     handoff_ms = now_ms + HANDOFF_MS
     if not step.can_retry():
         after = replace(ended, deadline_ms=handoff_ms, deadline_kind=DeadlineKind.GIVING_UP)
@@ -134,6 +140,12 @@ def give_up(step: ProcessStep, *, attempt: int, now_ms: int) -> Transition:
         return Transition(step, step)
     error = f"gave up after attempt {attempt}: {step.last_error}"
     after = replace(
-        step, state=StepState.FAILED, finished_at_ms=now_ms, last_error=error, deadline_ms=None, deadline_kind=None
+        step,
+        state=StepState.FAILED,
+        finished_at_ms=now_ms,
+        last_error=error,
+        has_incident=True,
+        deadline_ms=None,
+        deadline_kind=None,
     )
     return Transition(step, after, (Event(EventKind.STEP_GAVE_UP, step.name, attempt, now_ms, error),))

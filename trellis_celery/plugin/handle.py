@@ -59,17 +59,24 @@ class ProcessHandle:
         """Complete a step. Does nothing to a completed one; raises InvalidTransition if it failed, StepNotFound."""
         self._trellis.processes.complete_step(self._process, step_name, by=by)
 
-    def fail_step(self, step_name: str, error: str) -> None:
+    def fail_step(self, step_name: str, error: str, *, by: str = "") -> None:
         """Fail a step. Does nothing to a failed one; raises InvalidTransition if it was completed, StepNotFound."""
-        self._trellis.processes.fail_step(self._process, step_name, error)
+        self._trellis.processes.fail_step(self._process, step_name, error, by=by)
 
     def retry_step(self, step_name: str, *, by: str = "") -> None:
-        """Try a failed step again, as a new attempt with all its retries. Raises InvalidTransition, StepNotFound."""
+        """Try a step again that has failed or was given up, as a new attempt with all its retries.
+
+        Raises InvalidTransition for any other step, StepNotFound.
+        """
         self._trellis.processes.retry_step(self._process, step_name, by=by)
 
-    def cancel(self, *, reason: str = "cancelled") -> None:
+    def close_incident(self, step_name: str, *, by: str = "", note: str = "") -> None:
+        """Note that a step that was given up has been looked at. Raises InvalidTransition if it has no incident."""
+        self._trellis.processes.close_incident(self._process, step_name, by=by, note=note)
+
+    def cancel(self, *, reason: str = "cancelled", by: str = "") -> None:
         """Cancel every step that is not finished. Tasks that still run may end, but no longer count."""
-        self._trellis.processes.cancel(self._process, reason=reason)
+        self._trellis.processes.cancel(self._process, reason=reason, by=by)
         self.refresh()
 
     def __enter__(self) -> Self:

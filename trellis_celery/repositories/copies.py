@@ -14,7 +14,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from trellis_celery import errors
-from trellis_celery.domain.process import OWN_RECORD, Process, ProcessState
+from trellis_celery.domain.events import Event
+from trellis_celery.domain.process import OWN_RECORD, Process, ProcessState, process_event
 from trellis_celery.domain.step import ProcessStep
 from trellis_celery.domain.tracker import StepTracker
 from trellis_celery.repositories.interfaces import ProcessRepository, StepTrackerRepository
@@ -62,7 +63,7 @@ class Copies:
                 process = with_records(stored, ())  # the deletion that was announced fails, if it comes at all
             try:
                 if process is not stored:
-                    self._processes.save(process)
+                    self._processes.save(process, _end_of(stored.state, process, uncopied))
             except errors.StaleWrite:
                 continue
             if uncopied:
@@ -139,6 +140,13 @@ def _brought_up_to_date(process: Process, trackers: Iterable[StepTracker]) -> Pr
     steps = {tracker.step_name: tracker.step for tracker in trackers if tracker.step_name in process.steps}
     newer = [step for name, step in steps.items() if step.version > process.steps[name].version]
     return with_records(process, newer) if newer else process
+
+
+def _end_of(state_before: ProcessState, process: Process, news: Iterable[StepTracker]) -> list[Event]:
+    """What the process's log tells of its own end; its time is that of the step that finished it."""
+    at_ms = max((tracker.step.finished_at_ms or 0 for tracker in news), default=0)
+    end = process_event(state_before, process.state, at_ms)
+    return [] if end is None else [end]
 
 
 def with_records(process: Process, records: Iterable[ProcessStep]) -> Process:

@@ -33,6 +33,7 @@ reopening comes before 2 of the deletion, which then finds a newer version; or i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -41,14 +42,17 @@ from math import inf
 from trellis_celery import errors
 from trellis_celery.domain.events import Event, EventKind
 from trellis_celery.domain.identity import BusinessKey
-from trellis_celery.domain.process import OWN_RECORD, Process, ProcessState
-from trellis_celery.domain.queries import Finished, Position, ProcessFilter, ProcessSummary
+from trellis_celery.domain.process import OWN_ENDS, OWN_RECORD, Process, ProcessState, process_event
+from trellis_celery.domain.queries import Finished, Position, ProcessFilter, ProcessGroup, ProcessSummary, Stats
 from trellis_celery.domain.step import ProcessStep
 from trellis_celery.domain.tracker import StepTracker
 from trellis_celery.domain.transitions import Transition
 from trellis_celery.ports import EVERYTHING, Change, Committed, Conflict, Due, LastCheck, LeaseKey, StepKey
 from trellis_celery.repositories.copies import GRACE_MS, MAX_TRIES, Copies, too_many_tries, with_records
 from trellis_celery.repositories.interfaces import ProcessRepository, StepTrackerRepository
+
+#: So many processes are read at a time to count them, and so many clocks that have run out are counted at the most.
+PAGE = 1_000
 
 
 class RepositoryStore:
@@ -72,7 +76,8 @@ class RepositoryStore:
 
     # Processes
 
-    def create(self, process: Process, *, replaces: str | None = None) -> str:
+    def create(self, process: Process, *, replaces: str | None = None, is_announced: bool = False) -> str:
+        """Nothing is announced: two repositories have no outbox."""
         started = Event(EventKind.PROCESS_STARTED, OWN_RECORD, 0, process.started_at_ms)
         if self._tracker_repository is None:
             process = _without_clocks(process)
@@ -108,7 +113,7 @@ class RepositoryStore:
         events = self._processes.history(process_id)
         if self._tracker_repository is not None:
             events = events + self._tracker_repository.history(process_id)
-        return sorted(events, key=lambda event: event.occurred_at_ms)
+        return sorted(events, key=lambda event: (event.occurred_at_ms, event.kind in OWN_ENDS))
 
     def delete(self, process_id: str, *, finished_since_ms: int | None = None) -> bool:
         if self._copies is not None:
@@ -137,6 +142,15 @@ class RepositoryStore:
 
     def mark_archived(self, finished: Sequence[Finished]) -> None:
         self._processes.mark_archived(finished)
+
+    def stats(self) -> Stats:
+        """By looking at every process: a pair counts nothing as it writes."""
+        groups: Counter[ProcessGroup] = Counter()
+        after: Position | None = None
+        while page := self.list_processes(limit=PAGE, after=after):
+            groups.update(ProcessGroup.of(summary) for summary in page)
+            after = page[-1].position
+        return Stats(processes=groups, due=len(self.due(now_ms=self.now_ms(), limit=PAGE)))
 
     # Steps
 
@@ -285,7 +299,8 @@ class RepositoryStore:
                 return Conflict(current)
             changed = with_records(process, [after])
             try:
-                self._processes.save(changed, change.transition.events)
+                end = process_event(process.state, changed.state, change.occurred_at_ms)
+                self._processes.save(changed, [*change.transition.events, *([] if end is None else [end])])
             except errors.StaleWrite:  # another record of the same process was written
                 continue
             return Committed(after, process.state, changed.state)

@@ -198,10 +198,10 @@ class HistoryService:
                 logger.error("process_dropped_unarchived", extra={"process_id": finished.process_id})
 
     def _remove(self, finished: Finished, report: HistoryReport) -> bool:
-        """A process that has failed may have steps that still run: it stays for as long."""
+        """A process that has failed may have steps that still run, or that somebody has to see to: it stays so long."""
         try:
-            steps = self._store.load(finished.process_id).steps.values()
-            if any(step.state is StepState.IN_PROGRESS for step in steps):
+            process = self._store.load(finished.process_id)
+            if process.has_incident or any(step.state is StepState.IN_PROGRESS for step in process.steps.values()):
                 return False
             return self._store.delete(finished.process_id, finished_since_ms=finished.since_ms)
         except errors.ProcessNotFound:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
 from trellis_celery import errors
 from trellis_celery.domain import by_hand, outcomes
-from trellis_celery.domain.events import Event
+from trellis_celery.domain.events import Event, EventKind
 from trellis_celery.domain.identity import BusinessKey, require_process_id
-from trellis_celery.domain.process import Process
-from trellis_celery.domain.queries import Position, ProcessFilter, ProcessSummary
+from trellis_celery.domain.process import OWN_RECORD, Process
+from trellis_celery.domain.queries import Incident, Position, ProcessFilter, ProcessSummary, Stats, incident_of
 from trellis_celery.domain.step import ProcessStep
 from trellis_celery.domain.tracker import StepTracker
 from trellis_celery.domain.transitions import Transition
@@ -33,11 +34,13 @@ class ProcessService:
         tracker_repository: StepTrackerRepository | None = None,
         *,
         sinks: Sequence[EventSink] = (),
+        announces: bool = False,
     ) -> None:
         if isinstance(store, ProcessRepository):
             store = RepositoryStore(store, tracker_repository)
         self.store: ProcessStore = store
-        self._recorder = Recorder(store, sinks=sinks)
+        self._recorder = Recorder(store, sinks=sinks, announces=announces)
+        self._announces = announces
 
     def start_process(
         self,
@@ -50,10 +53,11 @@ class ProcessService:
         deadline_ms: int | None = None,
         metadata: Mapping[str, Any] | None = None,
         if_exists: Literal["return", "raise"] = "return",
+        traceparent: str | None = None,
     ) -> Process:
         """Start a process, or return the live one with the same tenant, type and aggregate.
 
-        `if_exists="raise"` raises ProcessExists instead of returning it.
+        `if_exists="raise"` raises ProcessExists instead of returning it. `traceparent`: what starts it in a trace.
         """
         process = Process.start(
             tenant_id=tenant_id,
@@ -63,10 +67,12 @@ class ProcessService:
             steps=steps,
             deadline_ms=deadline_ms,
             metadata=metadata,
+            traceparent=traceparent,
             now_ms=self.store.now_ms(),
         )
         gone_id: str | None = None
-        while (live_id := self.store.create(process, replaces=gone_id)) != process.id:
+        create = partial(self.store.create, process, is_announced=self._announces)
+        while (live_id := create(replaces=gone_id)) != process.id:
             try:
                 existing = self.store.load(live_id)
             except errors.ProcessNotFound:  # the business key outlived its process
@@ -75,6 +81,7 @@ class ProcessService:
             if if_exists == "raise":
                 raise errors.ProcessExists(process_id=live_id)
             return existing
+        self._recorder.tell(process.id, Event(EventKind.PROCESS_STARTED, OWN_RECORD, 0, process.started_at_ms))
         return process
 
     def get_process(self, process_id: str) -> Process:
@@ -113,15 +120,15 @@ class ProcessService:
         """Complete a step, started or not. Does nothing to a completed one; raises InvalidTransition if it failed."""
         self._apply(process, step_name, partial(by_hand.complete, by=by))
 
-    def fail_step(self, process: Process | str, step_name: str, error: str) -> None:
+    def fail_step(self, process: Process | str, step_name: str, error: str, *, by: str = "") -> None:
         """Fail a step. Does nothing to a failed one; raises InvalidTransition if it was completed or cancelled."""
-        self._apply(process, step_name, partial(by_hand.fail, error=error))
+        self._apply(process, step_name, partial(by_hand.fail, error=error, by=by))
 
     def retry_step(self, process: Process | str, step_name: str, *, by: str = "") -> None:
-        """Try a failed step again, as a new attempt with all its retries.
+        """Try a step again that has failed or was given up, as a new attempt with all its retries.
 
         The next check sends its task; a step that no task does has to be started or completed as before. Raises
-        InvalidTransition unless it has failed, ProcessExists if another process is live for the business key by now.
+        InvalidTransition for any other step, ProcessExists if another process is live for the business key by now.
         """
         holder = self.store.find(self.get_process(_id(process)).key)
         if holder not in (None, _id(process)):
@@ -129,10 +136,38 @@ class ProcessService:
         (message,) = self.store.load_messages([StepKey(_id(process), step_name)])
         self._apply(process, step_name, partial(outcomes.reopen, has_message=message is not None, by=by))
 
-    def cancel(self, process: Process | str, *, reason: str = "cancelled") -> None:
+    def cancel(self, process: Process | str, *, reason: str = "cancelled", by: str = "") -> None:
         """Cancel every step that is not finished. Tasks that still run may end, but no longer count."""
         for step_name in self.get_process(_id(process)).steps:
-            self._apply(process, step_name, partial(outcomes.cancel, reason=reason))
+            self._apply(process, step_name, partial(outcomes.cancel, reason=reason, by=by))
+
+    def close_incident(self, process: Process | str, step_name: str, *, by: str = "", note: str = "") -> None:
+        """Note that a step that was given up has been looked at, and is to stay as it is.
+
+        Raises InvalidTransition if the step has no open incident.
+        """
+        self._apply(process, step_name, partial(by_hand.close_incident, by=by, note=note))
+
+    def incidents(
+        self, only: ProcessFilter = EVERYTHING, *, limit: int = 50, after: Position | None = None
+    ) -> list[Incident]:
+        """Steps that were given up, or timed out and were only told, until somebody retries, finishes or closes them.
+
+        Those of the newest processes first. `limit` and `after` are of processes, as in `list_processes`.
+        """
+        summaries = self.store.list_processes(replace(only, has_incident=True), limit=limit, after=after)
+        return [incident for summary in summaries for incident in self._incidents_of(summary)]
+
+    def _incidents_of(self, summary: ProcessSummary) -> list[Incident]:
+        try:
+            process, history = self.store.load(summary.id), self.store.history(summary.id)
+        except errors.ProcessNotFound:  # deleted meanwhile
+            return []
+        return [incident_of(summary, step, history) for step in process.steps.values() if step.has_incident]
+
+    def stats(self) -> Stats:
+        """What there is, in numbers. It may take long: for monitoring, every few seconds, and for people."""
+        return self.store.stats()
 
     def _apply(self, process: Process | str, step_name: str, rule: by_hand.Rule) -> Transition:
         if not isinstance(process, Process):

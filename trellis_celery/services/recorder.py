@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from trellis_celery import errors
 from trellis_celery.domain.by_hand import Rule
@@ -20,11 +21,15 @@ MAX_TRIES = 50
 
 
 class Recorder:
-    """Applies rules to the stored records of steps, and tells the sinks what happened."""
+    """Applies rules to the stored records of steps, and tells the sinks what happened.
 
-    def __init__(self, store: ProcessStore, *, sinks: Sequence[EventSink] = ()) -> None:
+    `announces`: what is written also waits in the store for being relayed to other services, see `ports.Outbox`.
+    """
+
+    def __init__(self, store: ProcessStore, *, sinks: Sequence[EventSink] = (), announces: bool = False) -> None:
         self.store = store
         self._sinks = tuple(sinks)
+        self._announces = announces
 
     def apply(
         self,
@@ -46,7 +51,7 @@ class Recorder:
             transition = rule(step, now_ms=self.store.now_ms())
             if not transition.is_change:
                 return transition
-            change = Change(process_id=key.process_id, transition=transition, message=message, lease_ms=lease_ms)
+            change = self.change(key.process_id, transition, message=message, lease_ms=lease_ms)
             outcome = self.commit([change])[0]
             if isinstance(outcome, Committed):
                 return Transition(step, outcome.step, transition.events, transition.verdict)
@@ -58,6 +63,10 @@ class Recorder:
         raise errors.StoreError(
             f"step {key.step_name!r} of process {key.process_id} changed {MAX_TRIES} times meanwhile"
         )
+
+    def change(self, process_id: str, transition: Transition, **details: Any) -> Change:
+        """A change as `commit` takes it."""
+        return Change(process_id=process_id, transition=transition, is_announced=self._announces, **details)
 
     def commit(self, changes: Sequence[Change]) -> list[Committed | Conflict | Exception]:
         """Write independent changes in one go, and tell the sinks about those that were written."""
@@ -79,8 +88,13 @@ class Recorder:
         if not self._sinks:
             return
         events: list[Event] = list(change.transition.events)
-        if (finished := process_event(outcome.state_before, outcome.state_after, self.store.now_ms())) is not None:
+        finished = process_event(outcome.state_before, outcome.state_after, change.occurred_at_ms)
+        if finished is not None:
             events.append(finished)
+        self.tell(change.process_id, *events)
+
+    def tell(self, process_id: str, *events: Event) -> None:
+        """Tell the sinks about events that were written."""
         for event in events:
             for sink in self._sinks:
-                sink.emit(change.process_id, event)
+                sink.emit(process_id, event)

@@ -31,9 +31,11 @@ from trellis_celery.ports import (
     Requeuer,
     Sending,
     StepKey,
+    Tracer,
 )
 from trellis_celery.repositories import RepositoryStore, StepTrackerRepository
 from trellis_celery.services.recorder import Recorder
+from trellis_celery.services.spans import CheckSpans
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +74,8 @@ class _Claim:
     action: Action
     #: The claimed record, as stored.
     step: ProcessStep
+    #: When the clock ran out that it was due by, epoch ms.
+    due_since_ms: int
 
 
 @dataclass(slots=True)
@@ -106,6 +110,8 @@ class TimeoutCheckerService:
         *,
         requeuer: Requeuer | None = None,
         sinks: Sequence[EventSink] = (),
+        announces: bool = False,
+        tracer: Tracer | None = None,
         worker_lost_ms: int = 5_000,
         stalled_ms: int | None = None,
         batch_size: int = 500,
@@ -117,7 +123,8 @@ class TimeoutCheckerService:
         self._store: ProcessStore = store
         self._publish_event = publish_event
         self._requeuer = requeuer
-        self._recorder = Recorder(store, sinks=sinks)
+        self._recorder = Recorder(store, sinks=sinks, announces=announces)
+        self._tracer = tracer
         self._worker_lost_ms = worker_lost_ms
         self._stalled_ms = max(worker_lost_ms, stalled_ms or 0)
         self._batch_size = batch_size
@@ -172,6 +179,7 @@ class TimeoutCheckerService:
         records = self._store.load_steps(list(by_key))
         changes: list[Change] = []
         actions: list[Action] = []
+        spans = CheckSpans(self._tracer, self._store)
         for item, record in zip(by_key.values(), records, strict=True):
             if record is None:
                 self._store.discard([item], until_ms=None)
@@ -186,11 +194,13 @@ class TimeoutCheckerService:
                 if action is Action.NOTHING:
                     self._pass_over(item, record, batch.now_ms)
                     continue
-                changes.append(Change(process_id=item.key.process_id, transition=transition))
+                transition = spans.begin(item, record, transition)
+                changes.append(self._recorder.change(item.key.process_id, transition))
                 actions.append(action)
         for change, action, outcome in zip(changes, actions, self._recorder.commit(changes), strict=True):
             if isinstance(outcome, Committed):
-                batch.claims.append(_Claim(change.key, action, outcome.step))
+                spans.end(change)
+                batch.claims.append(_Claim(change.key, action, outcome.step, by_key[change.key].since_ms))
             elif isinstance(outcome, Exception):
                 self._quarantine(by_key[change.key], outcome, batch)
 
@@ -236,8 +246,10 @@ class TimeoutCheckerService:
                 self._not_sent(claim, outcome, batch)
                 continue
             self._count_sent(claim, batch)
-            transition = timeouts.confirm(claim.step, attempt=claim.step.attempt, now_ms=self._store.now_ms())
-            confirmations.append(Change(process_id=claim.key.process_id, transition=transition))
+            now_ms = self._store.now_ms()
+            transition = timeouts.confirm(claim.step, attempt=claim.step.attempt, now_ms=now_ms)
+            lateness_ms = now_ms - claim.due_since_ms
+            confirmations.append(self._recorder.change(claim.key.process_id, transition, lateness_ms=lateness_ms))
         # A conflict means that the message has been started or finished already: nothing is left to confirm.
         self._recorder.commit(confirmations)
 

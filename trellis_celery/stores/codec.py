@@ -44,6 +44,8 @@ class _StoredStep(msgspec.Struct, array_like=True, frozen=True):
     worker: str | None
     last_error: str | None
     celery_retries: int = 0
+    has_incident: bool = False
+    traceparent: str | None = None
 
 
 class _StoredEvent(msgspec.Struct, array_like=True, frozen=True):
@@ -52,6 +54,7 @@ class _StoredEvent(msgspec.Struct, array_like=True, frozen=True):
     attempt: int
     occurred_at_ms: int
     detail: str = ""
+    by: str = ""
 
 
 _FIELDS = _StoredStep.__struct_fields__[1:]
@@ -85,7 +88,8 @@ def load_step(data: bytes | str, *, name: str, version: int) -> ProcessStep:
 
 def dump_event(event: Event) -> bytes:
     detail = _shorten(event.detail) or ""
-    return _encode(_StoredEvent(event.kind, event.step_name, event.attempt, event.occurred_at_ms, detail))
+    by = _shorten(event.by) or ""
+    return _encode(_StoredEvent(event.kind, event.step_name, event.attempt, event.occurred_at_ms, detail, by))
 
 
 def load_event(data: bytes) -> Event:
@@ -94,7 +98,7 @@ def load_event(data: bytes) -> Event:
         stored = _decode_event(data)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
         raise errors.CorruptRecord(key="log entry", problem=str(error)) from None
-    return Event(stored.kind, stored.step_name, stored.attempt, stored.occurred_at_ms, stored.detail)
+    return Event(stored.kind, stored.step_name, stored.attempt, stored.occurred_at_ms, stored.detail, stored.by)
 
 
 def dump_business_key(key: BusinessKey) -> bytes:

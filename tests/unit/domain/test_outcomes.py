@@ -21,7 +21,7 @@ class TestComplete:
         transition = outcomes.complete(PENDING, now_ms=1_000, by="webhook")
 
         assert (transition.after.state, transition.after.attempt) == (StepState.COMPLETED, 1)
-        assert [(event.attempt, event.detail) for event in transition.events] == [(1, "webhook")]
+        assert [(event.attempt, event.by) for event in transition.events] == [(1, "webhook")]
 
     def test_a_replaced_attempt_that_finishes_first_completes_the_step(self) -> None:
         transition = outcomes.complete(SECOND, attempt=1, run_id="run", now_ms=31_000)
@@ -117,7 +117,7 @@ class TestReopen:
         after = transition.after
         assert (after.state, after.attempt, after.retry_count, after.resend_count) == (StepState.PENDING, 4, 0, 0)
         assert (after.last_error, after.started_at_ms, after.finished_at_ms, after.run_id) == (None, None, None, None)
-        assert [(event.kind, event.detail) for event in transition.events] == [(EventKind.STEP_REOPENED, "nurse")]
+        assert [(event.kind, event.by) for event in transition.events] == [(EventKind.STEP_REOPENED, "nurse")]
 
     def test_its_message_is_sent_by_the_next_check(self) -> None:
         after = outcomes.reopen(FAILED, has_message=True, now_ms=40_000).after
@@ -147,3 +147,36 @@ class TestThrowAway:
         transition = outcomes.throw_away(RUNNING, "expired", attempt=1, is_lost=is_lost, now_ms=21_000)
 
         assert not transition.is_change
+
+
+class TestIncidents:
+    GIVEN_UP = replace(FAILED, has_incident=True, last_error="gave up after attempt 1: no outcome after 10 ms")
+    ONLY_TOLD = replace(RUNNING, has_incident=True)
+
+    def test_closing_one_says_who_and_why_and_leaves_the_step_as_it_is(self) -> None:
+        transition = outcomes.close_incident(self.GIVEN_UP, by="ann", note="paid by hand", now_ms=40_000)
+
+        assert transition.after == replace(self.GIVEN_UP, has_incident=False)
+        (event,) = transition.events
+        assert (event.kind, event.by, event.detail) == (EventKind.INCIDENT_CLOSED, "ann", "paid by hand")
+
+    def test_closing_none_changes_nothing(self) -> None:
+        assert not outcomes.close_incident(FAILED, now_ms=40_000).is_change
+
+    @pytest.mark.parametrize("step", [GIVEN_UP, ONLY_TOLD], ids=["given up", "only told"])
+    def test_a_retried_step_has_no_incident(self, step: ProcessStep) -> None:
+        after = outcomes.reopen(step, has_message=True, now_ms=40_000).after
+
+        assert (after.state, after.has_incident, after.run_id) == (StepState.PENDING, False, None)
+
+    def test_a_step_that_ends_has_no_incident(self) -> None:
+        ended = [
+            outcomes.complete(self.ONLY_TOLD, now_ms=40_000),
+            outcomes.fail(self.ONLY_TOLD, "broken", now_ms=40_000),
+            outcomes.cancel(self.ONLY_TOLD, now_ms=40_000),
+        ]
+
+        assert [transition.after.has_incident for transition in ended] == [False] * 3
+
+    def test_a_late_completion_does_not_close_it(self) -> None:
+        assert outcomes.complete(self.GIVEN_UP, now_ms=40_000).after.has_incident

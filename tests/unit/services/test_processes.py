@@ -159,7 +159,7 @@ class TestSteps:
         assert tracker is not None
         assert tracker.process_id == process.id
         assert service.get_process(process.id).is_completed()
-        assert service.history(process.id)[-1].detail == "webhook"
+        assert [event.by for event in service.history(process.id)] == ["", "", "webhook", ""]
 
     def test_a_step_that_does_not_exist_is_not_found(self, service: ProcessService) -> None:
         process = start(service)

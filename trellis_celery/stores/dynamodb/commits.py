@@ -14,7 +14,7 @@ from typing import Any
 
 from trellis_celery import errors
 from trellis_celery.domain.identity import is_process_id
-from trellis_celery.domain.process import ProcessState
+from trellis_celery.domain.process import ProcessState, process_event
 from trellis_celery.domain.step import ProcessStep
 from trellis_celery.ports import Change, Clock, Committed, Conflict
 from trellis_celery.stores import classes
@@ -95,6 +95,7 @@ class Commits:
     ) -> list[dict[str, Any]]:
         table, transition = self._calls.table, change.transition
         most_parts = max(attempt.message_parts, parts or 0)
+        end = process_event(attempt.head.state, after.state, change.occurred_at_ms)
         return [
             heads.write_of(table, attempt.head, after),
             steps.write_of(table, change, now_ms=now_ms, message_parts=parts, most_parts=most_parts),
@@ -104,7 +105,7 @@ class Commits:
                 change.process_id,
                 transition.before.name,
                 transition.before.version + 1,
-                transition.events,
+                transition.events if end is None else (*transition.events, end),
                 now_ms=now_ms,
             ),
         ]
@@ -162,8 +163,7 @@ class Commits:
 
 
 def _head_after(head: Head, change: Change, now_ms: int) -> Head:
-    before, after = change.transition.before, change.transition.after
-    return head.after(classes.bit_of(before), classes.bit_of(after), now_ms=now_ms)
+    return head.after(*classes.moved(change.transition.before, change.transition.after), now_ms=now_ms)
 
 
 def _written(change: Change) -> ProcessStep:

@@ -7,7 +7,7 @@ occur, or any of a finished process, demands the very counts that it was made fr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +69,7 @@ class Head:
             key=self.key,
             state=self.state,
             is_overdue=classes.is_marked_overdue(self._by_bit),
+            has_incident=classes.has_incident(self._by_bit),
             started_at_ms=self.started_at_ms,
             step_counts=classes.step_counts(self._by_bit),
         )
@@ -90,13 +91,13 @@ class Head:
             ),
         }
 
-    def after(self, bit_before: int | None, bit_after: int | None, *, now_ms: int) -> Head:
-        """The head after a record that counted as one bit counts as another."""
+    def after(self, left: Iterable[int], entered: Iterable[int], *, now_ms: int) -> Head:
+        """The head after a record stopped counting as some bits and began to count as others."""
         counts = list(self.counts)
-        if bit_before is not None:
-            counts[bit_before] -= 1
-        if bit_after is not None:
-            counts[bit_after] += 1
+        for bit in left:
+            counts[bit] -= 1
+        for bit in entered:
+            counts[bit] += 1
         since_ms = self.since_ms
         if classes.is_terminal(classes.class_of(dict(enumerate(counts)))):
             since_ms = max(now_ms, since_ms + 1)

@@ -7,12 +7,14 @@ again from the table: so the list tells the present, and two names of one digest
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from heapq import merge
 from itertools import islice, product
 
 from trellis_celery import errors
-from trellis_celery.domain.queries import Finished, Position, ProcessFilter, ProcessSummary
+from trellis_celery.domain.queries import Finished, Position, ProcessFilter, ProcessGroup, ProcessSummary
 from trellis_celery.ports import EVERYTHING
 from trellis_celery.stores import classes
 from trellis_celery.stores.digests import digest
@@ -85,11 +87,28 @@ class Lists:
         return list(islice(behind, limit))
 
     def count_finished(self, *, is_archived: bool) -> int:
-        return sum(self._calls.parallel(self._count, self._finished_partitions(is_archived=is_archived)))
+        partitions = self._finished_partitions(is_archived=is_archived)
+        return sum(self._calls.parallel(partial(self._count, "finished"), partitions))
 
-    def _count(self, partition: str) -> int:
-        condition = query("#finished = :partition", partition=partition)
-        pages = self._calls.pages(**condition, IndexName="finished", Select="COUNT")
+    def count_open(self) -> dict[ProcessGroup, int]:
+        """How many processes there are that are not finished, or have an incident; their types are not told apart."""
+        numbers = [
+            number
+            for number, (state, _, has_incident) in enumerate(classes.CLASSES)
+            if has_incident or not state.is_terminal
+        ]
+        places = list(product(numbers, keys.ALL_LIST_SHARDS))
+        counts = self._calls.parallel(
+            lambda place: self._count("list_all_class", f"{self._prefix}{place[1]}#{place[0]}"), places
+        )
+        groups: Counter[ProcessGroup] = Counter()
+        for (number, _), count in zip(places, counts, strict=True):
+            groups[ProcessGroup("", *classes.CLASSES[number])] += count
+        return {group: count for group, count in groups.items() if count}
+
+    def _count(self, index: str, partition: str) -> int:
+        condition = query(f"#{index} = :partition", partition=partition)
+        pages = self._calls.pages(**condition, IndexName=index, Select="COUNT")
         return sum(int(page["Count"]) for page in pages)
 
     def mark_archived(self, finished: Sequence[Finished]) -> None:

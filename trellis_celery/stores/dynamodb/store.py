@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from trellis_celery.domain.events import Event
 from trellis_celery.domain.identity import BusinessKey, is_process_id
 from trellis_celery.domain.process import Process
-from trellis_celery.domain.queries import Finished, Position, ProcessFilter, ProcessSummary
+from trellis_celery.domain.queries import Finished, Position, ProcessFilter, ProcessSummary, Stats
 from trellis_celery.domain.step import ProcessStep
 from trellis_celery.ports import EVERYTHING, Change, Clock, Committed, Conflict, Due, LastCheck, LeaseKey, StepKey
 from trellis_celery.stores.dynamodb.calls import Calls
@@ -26,6 +26,10 @@ from trellis_celery.stores.dynamodb.processes import Processes
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
+
+
+#: Of the clocks that have run out no more are counted.
+MOST_COUNTED = 1_000
 
 
 class DynamoDBStore:
@@ -62,7 +66,8 @@ class DynamoDBStore:
 
     # Processes
 
-    def create(self, process: Process, *, replaces: str | None = None) -> str:
+    def create(self, process: Process, *, replaces: str | None = None, is_announced: bool = False) -> str:
+        """Nothing is announced: there is no outbox here."""
         return self._processes.create(process, replaces=replaces)
 
     def load(self, process_id: str) -> Process:
@@ -94,6 +99,14 @@ class DynamoDBStore:
 
     def mark_archived(self, finished: Sequence[Finished]) -> None:
         self._lists.mark_archived(finished)
+
+    def stats(self) -> Stats:
+        """Processes that are not finished, and those with incidents, whatever their type; and no totals of events.
+
+        To count means to read here, and what is written by everybody would be in everybody's way.
+        """
+        due = self._clocks.due(now_ms=self.now_ms(), limit=MOST_COUNTED, with_leases=True)
+        return Stats(processes=self._lists.count_open(), due=len(due))
 
     # Steps
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -11,12 +12,24 @@ from trellis_celery import errors
 from trellis_celery.domain.events import Event, EventKind
 from trellis_celery.domain.identity import BusinessKey
 from trellis_celery.domain.machine_clock import machine_now_ms
-from trellis_celery.domain.process import OWN_RECORD, Process
-from trellis_celery.domain.queries import Finished, Position, ProcessFilter, ProcessSummary
+from trellis_celery.domain.process import OWN_RECORD, Process, process_event
+from trellis_celery.domain.queries import Finished, Position, ProcessFilter, ProcessGroup, ProcessSummary, Stats
 from trellis_celery.domain.step import ProcessStep
-from trellis_celery.ports import EVERYTHING, Change, Clock, Committed, Conflict, Due, LastCheck, LeaseKey, StepKey
+from trellis_celery.ports import (
+    EVERYTHING,
+    Change,
+    Clock,
+    Committed,
+    Conflict,
+    Due,
+    LastCheck,
+    LeaseKey,
+    StepKey,
+    Unrelayed,
+)
 from trellis_celery.stores.memory.picture import picture_of
 from trellis_celery.stores.memory.timeline import Timeline
+from trellis_celery.stores.tallies import Total, events_of, lateness_of, tallies_of
 
 
 @dataclass(slots=True)
@@ -28,6 +41,8 @@ class _Stored:
     tokens: dict[str, str] = field(default_factory=dict)
     #: When it was last changed while it was terminal, epoch ms.
     since_ms: int = 0
+    #: So much of the log has been relayed.
+    relayed: int = 0
 
     def record(self, step_name: str) -> ProcessStep | None:
         return self.process.own if step_name == OWN_RECORD else self.process.steps.get(step_name)
@@ -57,6 +72,9 @@ class MemoryStore:
         self._leases: Timeline[LeaseKey] = Timeline()
         #: Terminal processes by when they were last changed: those that are not archived since, and those that are.
         self._finished: dict[bool, Timeline[str]] = {False: Timeline(), True: Timeline()}
+        #: Processes of whose log something is to be relayed, by when that is due.
+        self._outbox: Timeline[str] = Timeline()
+        self._totals: Counter[tuple[str, str, str]] = Counter()
         self._last_check = LastCheck()
 
     def now_ms(self) -> int:
@@ -64,7 +82,7 @@ class MemoryStore:
 
     # Processes
 
-    def create(self, process: Process, *, replaces: str | None = None) -> str:
+    def create(self, process: Process, *, replaces: str | None = None, is_announced: bool = False) -> str:
         with self._lock:
             live_id = self._live.get(process.key)
             if live_id is not None and live_id != replaces:
@@ -72,8 +90,9 @@ class MemoryStore:
             if process.id in self._stored:  # a repetition, and it was finished meanwhile
                 return process.id
             started = Event(EventKind.PROCESS_STARTED, OWN_RECORD, 0, process.started_at_ms)
-            stored = _Stored(picture_of(process), [started])
+            stored = _Stored(picture_of(process), [])
             self._stored[process.id] = stored
+            self._log(stored, [started], is_announced=is_announced)
             self._live[process.key] = process.id
             for record in stored.records():
                 self._deadlines.set(StepKey(process.id, record.name), record.deadline_ms)
@@ -105,14 +124,14 @@ class MemoryStore:
 
     def delete(self, process_id: str, *, finished_since_ms: int | None = None) -> bool:
         with self._lock:
-            if finished_since_ms is not None and self._finished_since_ms(process_id) != finished_since_ms:
+            if finished_since_ms is not None and not self._may_go(process_id, finished_since_ms):
                 return False
             if (stored := self._stored.pop(process_id, None)) is None:
                 return False
             for record in stored.records():
                 self._deadlines.set(StepKey(process_id, record.name), None)
                 self._leases.set(LeaseKey(process_id, record.name, record.attempt), None)
-            for timeline in self._finished.values():
+            for timeline in (*self._finished.values(), self._outbox):
                 timeline.set(process_id, None)
             if self._live.get(stored.process.key) == process_id:
                 del self._live[stored.process.key]
@@ -138,9 +157,10 @@ class MemoryStore:
                     self._finished[False].set(process_id, None)
                     self._finished[True].set(process_id, since_ms)
 
-    def _finished_since_ms(self, process_id: str) -> int | None:
+    def _may_go(self, process_id: str, finished_since_ms: int) -> bool:
         waiting_ms, archived_ms = (timeline.get(process_id) for timeline in self._finished.values())
-        return archived_ms if waiting_ms is None else waiting_ms
+        since_ms = archived_ms if waiting_ms is None else waiting_ms
+        return since_ms == finished_since_ms and self._outbox.get(process_id) is None
 
     # Steps
 
@@ -173,6 +193,9 @@ class MemoryStore:
                 return Conflict(current)
             self._write(stored, change, written)
             state_after = stored.process.state
+            end = process_event(state_before, state_after, change.occurred_at_ms)
+            events = change.transition.events if end is None else (*change.transition.events, end)
+            self._log(stored, events, is_announced=change.is_announced, lateness_ms=change.lateness_ms)
             if state_before is not state_after:
                 self._hold_or_release(stored.process)
             self._wait_for_archive(stored)
@@ -181,13 +204,21 @@ class MemoryStore:
     def _write(self, stored: _Stored, change: Change, written: ProcessStep) -> None:
         stored.put(written)
         stored.tokens[written.name] = change.token
-        stored.log.extend(change.transition.events)
         if not written.needs_message:
             stored.messages.pop(written.name, None)
         elif change.message is not None:
             stored.messages[written.name] = change.message
         self._deadlines.set(change.key, written.deadline_ms)
         self._move_lease(change, written)
+
+    def _log(
+        self, stored: _Stored, events: Sequence[Event], *, is_announced: bool, lateness_ms: int | None = None
+    ) -> None:
+        stored.log.extend(events)
+        for step_name, name, amount in tallies_of(events, lateness_ms):
+            self._totals[stored.process.process_type, step_name, name] += amount
+        if is_announced and events and self._outbox.get(stored.process.id) is None:
+            self._outbox.set(stored.process.id, self.now_ms())
 
     def _move_lease(self, change: Change, written: ProcessStep) -> None:
         before = change.transition.before
@@ -218,6 +249,28 @@ class MemoryStore:
         stored = self._stored.get(key.process_id)
         return None if stored is None else stored.record(key.step_name)
 
+    # The outbox
+
+    def claim_unrelayed(self, *, limit: int, until_ms: int) -> list[Unrelayed]:
+        with self._lock:
+            claimed = [process_id for _, process_id in self._outbox.until(self.now_ms(), limit=limit)]
+            for process_id in claimed:
+                self._outbox.set(process_id, until_ms)
+            return [_unrelayed(self._stored[process_id]) for process_id in claimed]
+
+    def mark_relayed(self, process_id: str, *, last_number: int) -> None:
+        with self._lock:
+            if (stored := self._stored.get(process_id)) is None:
+                return
+            stored.relayed = max(stored.relayed, last_number)
+            is_done = stored.relayed >= len(stored.log)
+            self._outbox.set(process_id, None if is_done else self.now_ms())
+
+    def unrelayed(self) -> tuple[int, int | None]:
+        with self._lock:
+            first = next(self._outbox.between(None, None), None)
+            return len(self._outbox), None if first is None else first[0]
+
     # Clocks
 
     def due(self, *, now_ms: int, limit: int, with_leases: bool = True) -> list[Due]:
@@ -244,8 +297,30 @@ class MemoryStore:
                     self._leases.set(lease, until_ms)
             return self._last_check
 
+    def stats(self) -> Stats:
+        with self._lock:
+            processes = [stored.process for stored in self._stored.values()]
+            totals = [Total(*group, amount) for group, amount in self._totals.items()]
+            now_ms = self.now_ms()
+            due = sum(1 for clocks in (self._deadlines, self._leases) for _ in clocks.between(None, now_ms))
+        return Stats(
+            processes=Counter(ProcessGroup.of(ProcessSummary.of(process)) for process in processes),
+            due=due,
+            events=events_of(totals),
+            lateness=lateness_of(totals),
+        )
+
     def last_check(self) -> LastCheck:
         return self._last_check
 
     def note_check(self, check: LastCheck) -> None:
         self._last_check = check
+
+
+def _unrelayed(stored: _Stored) -> Unrelayed:
+    return Unrelayed(
+        process_id=stored.process.id,
+        key=stored.process.key,
+        first_number=stored.relayed + 1,
+        events=tuple(stored.log[stored.relayed :]),
+    )

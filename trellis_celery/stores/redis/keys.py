@@ -47,6 +47,14 @@ class Keys:
         """sorted set: terminal process that is archived -> its last change, epoch ms"""
         return f"{self._prefix}:{{{shard}}}:archived"
 
+    def outbox(self, shard: str) -> str:
+        """sorted set: process of whose log something is to be relayed -> when, epoch ms"""
+        return f"{self._prefix}:{{{shard}}}:outbox"
+
+    def totals(self, shard: str) -> str:
+        """hash: type digest, name and step -> how many there ever were, see `tallies`"""
+        return f"{self._prefix}:{{{shard}}}:totals"
+
     def process(self, process_id: str) -> str:
         """hash: the process's data, the records of its steps, how many are in each state"""
         return f"{self._prefix}:{{{shard_of(process_id)}}}:process:{process_id}"

@@ -32,13 +32,17 @@ def seed_of(process: Process) -> bytes:
     return b"".join(digests) + _pack(position)
 
 
+def class_digit(number: int) -> bytes:
+    return f"{number:x}".encode()
+
+
 def entries(seed: bytes, class_number: int) -> tuple[bytes, bytes, bytes]:
     """The entries of a process of this class."""
     by_type, by_tenant, by_aggregate = (seed[SIZE * place : SIZE * (place + 1)] for place in range(3))
-    class_digit, position = str(class_number).encode(), seed[SIZE * 3 :]
+    digit, position = class_digit(class_number), seed[SIZE * 3 :]
     return (
-        BY_TYPE + class_digit + by_type + position,
-        BY_TENANT + class_digit + by_tenant + position,
+        BY_TYPE + digit + by_type + position,
+        BY_TENANT + digit + by_tenant + position,
         BY_AGGREGATE + ANY_CLASS + by_aggregate + position,
     )
 
@@ -73,6 +77,12 @@ class Range:
         if len(packed) != _POSITION:
             raise ValueError(f"{entry!r} is not an entry of a list")
         return Position(int.from_bytes(packed[:_START], "big"), f"{self.shard}-{packed[_START:].hex()}")
+
+
+def all_of_class(process_type: str, class_number: int) -> tuple[bytes, bytes]:
+    """The bounds of the entries of all processes of a type that are of this class, the least first."""
+    start = _start_of(process_type, None, class_number)
+    return b"[" + start, b"(" + start + b"\xff" * (_POSITION + 1)
 
 
 def ranges(only: ProcessFilter, *, shards: tuple[str, ...], types: list[str]) -> list[Range]:
@@ -117,10 +127,9 @@ def pages(
 
 
 def _start_of(process_type: str, tenant_id: str | None, class_number: int) -> bytes:
-    class_digit = str(class_number).encode()
     if tenant_id is None:
-        return BY_TYPE + class_digit + digest(process_type)
-    return BY_TENANT + class_digit + digest(process_type, tenant_id)
+        return BY_TYPE + class_digit(class_number) + digest(process_type)
+    return BY_TENANT + class_digit(class_number) + digest(process_type, tenant_id)
 
 
 def _pack(position: Position) -> bytes:

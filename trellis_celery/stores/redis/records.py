@@ -2,10 +2,11 @@
 
 ``s:<step>``        ``<version> <token> <record>``; the empty step name is the process's own record
 ``n:<bit>``         how many records count as that bit, see `stores.classes`
-``class``           the number of the process's class
+``class``           the number of the process's class, a hexadecimal digit
 ``business_key``    its field in the hash of live processes
 ``index``           what its entries in the index are made of, see `listing`
 ``since``           when it was last changed while it was terminal, epoch ms
+``relayed``         how many entries of its log have been relayed
 ``steps``           the names of the steps in the order of declaration
 ``meta``            everything else that never changes
 """
@@ -35,7 +36,7 @@ def new_fields(process: Process) -> Iterator[tuple[str, Any]]:
     """The hash of a new process, field by field."""
     counts = classes.counts_of(process)
     yield "business_key", codec.dump_business_key(process.key)
-    yield "class", classes.class_of(counts)
+    yield "class", listing.class_digit(classes.class_of(counts))
     yield "index", listing.seed_of(process)
     yield "steps", codec.dump_json(list(process.steps))
     yield "meta", codec.dump_json({"started_at_ms": process.started_at_ms, "metadata": dict(process.metadata)})
@@ -65,14 +66,15 @@ def read_process(process_id: str, fields: Mapping[bytes, bytes]) -> Process:
 
 def read_summary(position: Position, values: Sequence[bytes | None]) -> ProcessSummary:
     """From the values of `SUMMARY_FIELDS`. Raises CorruptRecord."""
-    business_key, class_number, *numbers = values
+    business_key, class_digit, *numbers = values
     try:
         counts = {bit: int(number) for bit, number in enumerate(numbers) if number is not None}
         return ProcessSummary(
             id=position.process_id,
             key=read_business_key(business_key or b""),
-            state=classes.CLASSES[int(class_number or b"")].state,
+            state=classes.CLASSES[int(class_digit or b"", 16)].state,
             is_overdue=classes.is_marked_overdue(counts),
+            has_incident=classes.has_incident(counts),
             started_at_ms=position.started_at_ms,
             step_counts=classes.step_counts(counts),
         )

@@ -20,18 +20,22 @@ from redis.cluster import RedisCluster
 from trellis_celery import errors
 from trellis_celery.domain.events import Event, EventKind
 from trellis_celery.domain.identity import BusinessKey, is_process_id, shard_of
-from trellis_celery.domain.process import OWN_RECORD, Process
-from trellis_celery.domain.queries import Finished, Position, ProcessFilter, ProcessSummary
+from trellis_celery.domain.process import OWN_RECORD, Process, end_events
+from trellis_celery.domain.queries import Finished, Position, ProcessFilter, ProcessSummary, Stats
 from trellis_celery.domain.step import ProcessStep
-from trellis_celery.ports import EVERYTHING, Change, Committed, Conflict, Due, LastCheck, LeaseKey, StepKey
+from trellis_celery.ports import EVERYTHING, Change, Committed, Conflict, Due, LastCheck, LeaseKey, StepKey, Unrelayed
 from trellis_celery.stores import classes, codec
+from trellis_celery.stores.digests import digest
 from trellis_celery.stores.redis import listing, records
+from trellis_celery.stores.redis.census import Census, total_field
 from trellis_celery.stores.redis.connect import Client
 from trellis_celery.stores.redis.keys import ALL_SHARDS, Keys, lease_member, read_deadline, read_lease, step_member
 from trellis_celery.stores.redis.line import Line, all_good, whole
 from trellis_celery.stores.redis.lists import ProcessLists
+from trellis_celery.stores.redis.outbox import RedisOutbox
 from trellis_celery.stores.redis.translate import as_ours, translated
 from trellis_celery.stores.server_clock import ServerClock
+from trellis_celery.stores.tallies import tallies_of
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +62,8 @@ class RedisStore:
         self._delete: Any = client.register_script(_script("delete.lua"))
         self._line = Line(client)
         self._lists = ProcessLists(self._line, self._keys)
+        self._census = Census(self._line, self._keys)
+        self._outbox = RedisOutbox(self._line, self._keys, client.register_script(_script("relayed.lua")), self._move)
         self._is_cluster = isinstance(client, RedisCluster)
 
     def now_ms(self) -> int:
@@ -78,7 +84,7 @@ class RedisStore:
 
     # Processes
 
-    def create(self, process: Process, *, replaces: str | None = None) -> str:
+    def create(self, process: Process, *, replaces: str | None = None, is_announced: bool = False) -> str:
         shard = shard_of(process.id)
         started = Event(EventKind.PROCESS_STARTED, OWN_RECORD, 0, process.started_at_ms)
         deadlines = [
@@ -96,6 +102,8 @@ class RedisStore:
                     self._keys.live(shard),
                     self._keys.index(shard),
                     self._keys.types(shard),
+                    self._keys.outbox(shard),
+                    self._keys.totals(shard),
                 ],
                 args=[
                     process.id,
@@ -104,6 +112,8 @@ class RedisStore:
                     process.process_type,
                     codec.dump_event(started),
                     *listing.entries(listing.seed_of(process), classes.class_of(classes.counts_of(process))),
+                    digest(process.process_type) + total_field(OWN_RECORD, started.kind),
+                    "1" if is_announced else "",
                     len(deadlines),
                     *chain.from_iterable(deadlines),
                     *chain.from_iterable(records.new_fields(process)),
@@ -194,8 +204,11 @@ class RedisStore:
         return self._outcome(change, reply, called_at_s)
 
     def _call(self, change: Change) -> dict[str, list[Any]]:
-        before, after = change.transition.before, change.transition.after
+        before, after, events = change.transition.before, change.transition.after, change.transition.events
         process_id, step_name = change.key
+        moved = classes.moved(before, after)
+        tallies = list(tallies_of(events, change.lateness_ms))
+        ends = end_events(change.occurred_at_ms) if any(moved) else ()
         old_lease = lease_member(LeaseKey(process_id, step_name, before.attempt)) if before.is_leased else ""
         new_lease = lease_member(LeaseKey(process_id, step_name, after.attempt)) if after.is_leased else ""
         return {
@@ -211,10 +224,15 @@ class RedisStore:
                 new_lease if old_lease != new_lease else "",
                 change.lease_ms,
                 *_message_arguments(change),
-                *("" if bit is None else bit for bit in (classes.bit_of(before), classes.bit_of(after))),
+                *("".join(map(str, bits)) for bits in moved),
                 classes.CLASS_OF_SET,
-                classes.TERMINAL,
-                *(codec.dump_event(event) for event in change.transition.events),
+                classes.END_OF_CLASS,
+                "1" if change.is_announced and events else "",
+                len(events),
+                len(tallies),
+                *map(codec.dump_event, events),
+                *chain.from_iterable((total_field(step, name), amount) for step, name, amount in tallies),
+                *chain.from_iterable((codec.dump_event(end), total_field(end.step_name, end.kind)) for end in ends),
             ],
         }
 
@@ -231,6 +249,8 @@ class RedisStore:
             self._keys.index(shard),
             self._keys.waiting(shard),
             self._keys.archived(shard),
+            self._keys.outbox(shard),
+            self._keys.totals(shard),
         ]
 
     def _outcome(self, change: Change, reply: Any, called_at_s: float) -> Committed | Conflict | Exception:
@@ -239,9 +259,9 @@ class RedisStore:
         status, now_ms, *rest = reply
         self._clock.correct(now_ms, called_at_s=called_at_s)
         if status == 1:
-            version, class_before, class_after = (int(value) for value in rest)
-            step = change.transition.after.stored_as(version)
-            return Committed(step, classes.CLASSES[class_before].state, classes.CLASSES[class_after].state)
+            version, *numbers = rest
+            state_before, state_after = (classes.CLASSES[int(number, 16)].state for number in numbers)
+            return Committed(change.transition.after.stored_as(int(version)), state_before, state_after)
         try:
             return Conflict(records.read_step(change.key, rest[0]) if status == 0 else None)
         except errors.CorruptRecord as error:
@@ -252,6 +272,18 @@ class RedisStore:
             lambda pipe: [pipe.hget(self._keys.messages(key.process_id), key.step_name) for key in keys]
         )
         return list(all_good(messages))
+
+    # The outbox
+
+    def claim_unrelayed(self, *, limit: int, until_ms: int) -> list[Unrelayed]:
+        self._ask_time()  # what became due by the server's clock must not be early by ours
+        return self._outbox.claim(now_ms=self.now_ms(), limit=limit, until_ms=until_ms)
+
+    def mark_relayed(self, process_id: str, *, last_number: int) -> None:
+        self._outbox.mark(process_id, last_number)
+
+    def unrelayed(self) -> tuple[int, int | None]:
+        return self._outbox.backlog()
 
     # Clocks
 
@@ -311,6 +343,10 @@ class RedisStore:
             pipe.hgetall(self._keys.last_check)
 
         return records.read_last_check(list(all_good(self._line.round_trip(fill)))[-1])
+
+    def stats(self) -> Stats:
+        self._correct_clock()
+        return self._census.take(now_ms=self.now_ms())
 
     def last_check(self) -> LastCheck:
         return self.renew((), until_ms=0)

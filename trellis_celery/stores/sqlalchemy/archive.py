@@ -83,6 +83,7 @@ class SQLAlchemyArchive:
             ArchivedEventRow.attempt,
             ArchivedEventRow.occurred_at_ms,
             ArchivedEventRow.detail,
+            ArchivedEventRow.by_whom,
         ).where(ArchivedEventRow.process_id == process_id)
         rows = self._run(lambda connection: connection.execute(log.order_by(ArchivedEventRow.number)).all())
         return [_read_event(process_id, row) for row in rows]
@@ -173,11 +174,13 @@ def _event_values(chronicle: Chronicle) -> Iterator[dict[str, Any]]:
             "attempt": event.attempt,
             "occurred_at_ms": event.occurred_at_ms,
             "detail": event.detail,
+            "by_whom": event.by or None,
         }
 
 
 def _read_event(process_id: str, row: Any) -> Event:
     try:
-        return Event(EventKind(row.kind), row.step_name, row.attempt, row.occurred_at_ms, row.detail)
+        kind = EventKind(row.kind)
+        return Event(kind, row.step_name, row.attempt, row.occurred_at_ms, row.detail, row.by_whom or "")
     except ValueError as error:
         raise errors.CorruptRecord(key=process_id, problem=str(error)) from None

@@ -63,3 +63,5 @@ class ArchivedEventRow(Base):
     attempt: Mapped[int] = mapped_column(BigInteger)
     occurred_at_ms: Mapped[int] = mapped_column(BigInteger)
     detail: Mapped[str] = mapped_column(LongText)
+    #: Who did it, if somebody did it on purpose.
+    by_whom: Mapped[str | None] = mapped_column(LongText)

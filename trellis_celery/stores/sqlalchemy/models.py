@@ -16,6 +16,8 @@ from trellis_celery.stores.sqlalchemy.types import Blob, CountedId, ExactText
 ID_LENGTH = 34
 #: A BLAKE2b digest of 32 bytes in hexadecimal form.
 KEY_LENGTH = 64
+#: The longest name of a total.
+NAME_LENGTH = 40
 #: The number of the one row of `trellis_checks`.
 ONLY_ROW = 1
 
@@ -78,6 +80,10 @@ class ProcessRow(Listed, Base):
     since_ms: Mapped[int | None] = mapped_column(BigInteger)
     #: The last `since_ms` it ever had: the next one is later.
     last_since_ms: Mapped[int] = mapped_column(BigInteger)
+    #: While something of its log is to be relayed: when, epoch ms.
+    outbox_at_ms: Mapped[int | None] = mapped_column(BigInteger, index=True)
+    #: So many entries of its log have been relayed.
+    relayed: Mapped[int] = mapped_column(Integer, server_default="0")
     #: Of a repository only: `Process.next_deadline_ms`. A store has the deadlines in the rows of the steps.
     next_deadline_ms: Mapped[int | None] = mapped_column(BigInteger, index=True)
     #: Of a repository only: tells the last write from others.
@@ -124,6 +130,21 @@ class LogRow(Base):
     )
     #: `codec.dump_event`.
     entry: Mapped[bytes] = mapped_column(Blob)
+
+
+class TotalRow(Base):
+    """A part of a total of `stores.tallies`. Writers only ever add rows, so none waits for another.
+
+    The rows of one total are put together from time to time, see `totals.fold`; their sum stays what it is.
+    """
+
+    __tablename__ = "trellis_totals"
+
+    id: Mapped[int] = mapped_column(CountedId, primary_key=True, autoincrement=True)
+    process_type: Mapped[str] = mapped_column(ExactText())
+    step_name: Mapped[str] = mapped_column(ExactText())
+    name: Mapped[str] = mapped_column(ExactText(NAME_LENGTH))
+    amount: Mapped[int] = mapped_column(BigInteger)
 
 
 class CheckRow(Base):

@@ -81,6 +81,7 @@ def process_values(process: Process) -> Values:
         "is_archived": None,
         "since_ms": None,
         "last_since_ms": 0,
+        "outbox_at_ms": None,
     }
 
 
@@ -136,6 +137,7 @@ def read_summary(row: AnyRow) -> ProcessSummary:
         key=key_of(row),
         state=classes.CLASSES[classes.class_of(counts)].state,
         is_overdue=classes.is_marked_overdue(counts),
+        has_incident=classes.has_incident(counts),
         started_at_ms=row.started_at_ms,
         step_counts=classes.step_counts(counts),
     )

@@ -38,6 +38,8 @@ _WRITTEN_COLUMNS = (
     ProcessRow.token,
     ProcessRow.since_ms,
     ProcessRow.last_since_ms,
+    ProcessRow.outbox_at_ms,
+    ProcessRow.relayed,
 )
 
 

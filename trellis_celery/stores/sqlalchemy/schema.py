@@ -21,7 +21,7 @@ from trellis_celery.stores.sqlalchemy.translate import as_ours
 from trellis_celery.stores.sqlalchemy.types import MYSQL
 
 #: What this release needs. Later ones are greater as texts.
-HEAD = "0002"
+HEAD = "0003"
 VERSION_TABLE = "trellis_version"
 
 #: Names the lock of those who migrate at the same time.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -18,16 +19,28 @@ from trellis_celery import errors
 from trellis_celery.domain.events import Event, EventKind
 from trellis_celery.domain.identity import BusinessKey, is_process_id
 from trellis_celery.domain.process import OWN_RECORD, Process
-from trellis_celery.domain.queries import Finished, Position, ProcessFilter, ProcessSummary
+from trellis_celery.domain.queries import Finished, Position, ProcessFilter, ProcessSummary, Stats
 from trellis_celery.domain.step import ProcessStep
-from trellis_celery.ports import EVERYTHING, Change, Clock, Committed, Conflict, Due, LastCheck, LeaseKey, StepKey
+from trellis_celery.ports import (
+    EVERYTHING,
+    Change,
+    Clock,
+    Committed,
+    Conflict,
+    Due,
+    LastCheck,
+    LeaseKey,
+    StepKey,
+    Unrelayed,
+)
 from trellis_celery.stores import codec
-from trellis_celery.stores.sqlalchemy import checks, listing, records
+from trellis_celery.stores.sqlalchemy import checks, listing, outbox, records, totals
 from trellis_celery.stores.sqlalchemy.database_clock import DatabaseClock
 from trellis_celery.stores.sqlalchemy.models import LogRow, ProcessRow, StepRow
 from trellis_celery.stores.sqlalchemy.rows import delete_process, lock_processes, step_rows
 from trellis_celery.stores.sqlalchemy.transactions import Bind, Contended, transactions
 from trellis_celery.stores.sqlalchemy.writing import write
+from trellis_celery.stores.tallies import tallies_of
 
 T = TypeVar("T")
 
@@ -61,10 +74,13 @@ class SQLAlchemyStore:
 
     # Processes
 
-    def create(self, process: Process, *, replaces: str | None = None) -> str:
+    def create(self, process: Process, *, replaces: str | None = None, is_announced: bool = False) -> str:
         """Raises DefinitionError if the metadata are not JSON values."""
         started = Event(EventKind.PROCESS_STARTED, OWN_RECORD, 0, process.started_at_ms)
         values, step_values = records.process_values(process), list(records.step_values(process))
+        values["outbox_at_ms"] = self.now_ms() if is_announced else None
+        added = totals.Totals()
+        added.add(process.process_type, tallies_of([started]))
         holder = select(ProcessRow.id).where(ProcessRow.live_key == values["live_key"])
         again = select(ProcessRow.id).where(ProcessRow.id == process.id)
 
@@ -82,6 +98,7 @@ class SQLAlchemyStore:
                 return live_id
             connection.execute(insert(StepRow), step_values)
             connection.execute(insert(LogRow), {"process_id": process.id, "entry": codec.dump_event(started)})
+            added.write(connection)
             return process.id
 
         return self._run(work)
@@ -129,6 +146,8 @@ class SQLAlchemyStore:
         def work(connection: Connection) -> bool:
             row = lock_processes(connection, [process_id]).get(process_id)
             if row is None or finished_since_ms not in (None, row.since_ms):
+                return False
+            if finished_since_ms is not None and row.outbox_at_ms is not None:
                 return False
             delete_process(connection, process_id)
             return True
@@ -200,6 +219,21 @@ class SQLAlchemyStore:
             return error
         return outcome
 
+    # The outbox
+
+    def claim_unrelayed(self, *, limit: int, until_ms: int) -> list[Unrelayed]:
+        waiting = self._run(partial(outbox.waiting, now_ms=self.now_ms(), limit=limit))
+        if not waiting:
+            return []
+        return self._run(partial(outbox.claim, process_ids=waiting, now_ms=self.now_ms(), until_ms=until_ms))
+
+    def mark_relayed(self, process_id: str, *, last_number: int) -> None:
+        now_ms = self.now_ms()
+        self._run(partial(outbox.mark, process_id=process_id, last_number=last_number, now_ms=now_ms))
+
+    def unrelayed(self) -> tuple[int, int | None]:
+        return self._run(outbox.backlog)
+
     # Clocks
 
     def due(self, *, now_ms: int, limit: int, with_leases: bool = True) -> list[Due]:
@@ -222,5 +256,12 @@ class SQLAlchemyStore:
     def last_check(self) -> LastCheck:
         return self._run(checks.last_check)
 
+    def stats(self) -> Stats:
+        return self._run(partial(totals.stats, now_ms=self.now_ms()))
+
     def note_check(self, check: LastCheck) -> None:
         self._run(partial(checks.note_check, check=check))
+        if not self._transactions.is_joined:
+            with suppress(errors.StoreError):  # the next check does it
+                if self._run(totals.are_many):
+                    self._run(totals.fold)

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from trellis_celery import errors
-from trellis_celery.domain.process import ProcessState
+from trellis_celery.domain.process import ProcessState, process_event
 from trellis_celery.ports import Change, Committed, Conflict
 from trellis_celery.stores import classes, codec
 from trellis_celery.stores.sqlalchemy.models import PROCESSES, STEPS, LogRow, ProcessRow, StepRow
 from trellis_celery.stores.sqlalchemy.records import Values, dump_counts, key_of, live_key, load_counts, read_step
 from trellis_celery.stores.sqlalchemy.rows import lock_processes, step_rows
+from trellis_celery.stores.sqlalchemy.totals import Totals
+from trellis_celery.stores.tallies import tallies_of
 
 if TYPE_CHECKING:
     from trellis_celery.stores.sqlalchemy.typing import AnyRow
@@ -69,16 +71,24 @@ class _Ledger:
         self._row = row
         self._counts = load_counts(row.id, row.counts)
         self._state_at_first = self.state
+        self._is_announced = False
         self.is_written = False
 
     @property
     def state(self) -> ProcessState:
         return classes.CLASSES[classes.class_of(self._counts)].state
 
+    @property
+    def process_type(self) -> str:
+        process_type: str = self._row.process_type
+        return process_type
+
     def count(self, change: Change) -> None:
         self.is_written = True
-        for record, difference in ((change.transition.before, -1), (change.transition.after, 1)):
-            if (bit := classes.bit_of(record)) is not None:
+        self._is_announced |= change.is_announced and bool(change.transition.events)
+        left, entered = classes.moved(change.transition.before, change.transition.after)
+        for bits, difference in ((left, -1), (entered, 1)):
+            for bit in bits:
                 self._counts[bit] = self._counts.get(bit, 0) + difference
 
     def live_key(self) -> str | None:
@@ -92,6 +102,7 @@ class _Ledger:
 
     def values(self, now_ms: int) -> Values:
         since_ms = max(now_ms, self._row.last_since_ms + 1) if self.state.is_terminal else None
+        waits_since_ms = self._row.outbox_at_ms
         return {
             "of_id": self._row.id,
             "class_number": classes.class_of(self._counts),
@@ -99,6 +110,7 @@ class _Ledger:
             "since_ms": since_ms,
             "is_archived": None if since_ms is None else 0,
             "last_since_ms": self._row.last_since_ms if since_ms is None else since_ms,
+            "outbox_at_ms": now_ms if self._is_announced and waits_since_ms is None else waits_since_ms,
         }
 
     @property
@@ -119,6 +131,7 @@ class _Batch:
         keys = (change.key for change in changes)
         self._heads = {key: _Head(row) for key, row in step_rows(connection, keys, *columns, lock=True).items()}
         self._log: list[Values] = []
+        self._totals = Totals()
 
     def apply(self, change: Change) -> Outcome:
         ledger, head = self._ledgers.get(change.process_id), self._heads.get(change.key)
@@ -135,14 +148,18 @@ class _Batch:
         state_before = ledger.state
         head.put(change, self._now_ms)
         ledger.count(change)
-        entries = map(codec.dump_event, change.transition.events)
+        end = process_event(state_before, ledger.state, change.occurred_at_ms)
+        events = change.transition.events if end is None else (*change.transition.events, end)
+        entries = map(codec.dump_event, events)
         self._log.extend({"process_id": change.process_id, "entry": entry} for entry in entries)
+        self._totals.add(ledger.process_type, tallies_of(events, change.lateness_ms))
         return Committed(head.record(), state_before, ledger.state)
 
     def flush(self) -> None:
         self._write_steps()
         if self._log:
             self._connection.execute(insert(LogRow), self._log)
+        self._totals.write(self._connection)
         self._write_processes()
 
     def _write_steps(self) -> None:
@@ -179,7 +196,7 @@ class _Batch:
             )
 
     def _update_processes(self, values: Iterable[Values]) -> None:
-        columns = ("class_number", "counts", "since_ms", "is_archived", "last_since_ms", "live_key")
+        columns = ("class_number", "counts", "since_ms", "is_archived", "last_since_ms", "outbox_at_ms", "live_key")
         statement = (
             update(PROCESSES)
             .where(ProcessRow.id == bindparam("of_id"))

@@ -5,15 +5,19 @@ import pytest
 from trellis_celery.repositories import ProcessRepository, RepositoryStore, StepTrackerRepository
 from trellis_celery.testing.contract.clocks import ClockPromises
 from trellis_celery.testing.contract.crashes import CrashPromises
+from trellis_celery.testing.contract.ends import EndPromises
 from trellis_celery.testing.contract.finished import FinishedPromises
 from trellis_celery.testing.contract.identifiers import IdentifierPromises
+from trellis_celery.testing.contract.incidents import IncidentPromises
 from trellis_celery.testing.contract.large import LargePromises
 from trellis_celery.testing.contract.lists import ListPromises
+from trellis_celery.testing.contract.outbox import OutboxPromises
 from trellis_celery.testing.contract.pair_crashes import PairCrashPromises
 from trellis_celery.testing.contract.pair_races import PairRacePromises
 from trellis_celery.testing.contract.processes import ProcessPromises
 from trellis_celery.testing.contract.races import RacePromises
 from trellis_celery.testing.contract.repetition import PairRepetition, RepetitionPromises
+from trellis_celery.testing.contract.stats import StatsPromises, TotalPromises
 from trellis_celery.testing.contract.steps import StepPromises
 
 
@@ -21,6 +25,9 @@ class _Promises(
     ProcessPromises,
     ListPromises,
     FinishedPromises,
+    IncidentPromises,
+    EndPromises,
+    StatsPromises,
     StepPromises,
     ClockPromises,
     IdentifierPromises,
@@ -38,6 +45,10 @@ class StoreContract(_Promises, CrashPromises, RepetitionPromises):
     """
 
 
+class CountingStoreContract(StoreContract, TotalPromises, OutboxPromises):
+    """What a store promises that counts what it writes, and is an `Outbox` as well."""
+
+
 class RepositoryContract(_Promises, PairRepetition, PairCrashPromises, PairRacePromises):
     """What a `RepositoryStore` over two repositories promises: all of it, but to recognise its own repetition.
 
@@ -49,4 +60,4 @@ class RepositoryContract(_Promises, PairRepetition, PairCrashPromises, PairRaceP
         return RepositoryStore(processes, trackers)
 
 
-__all__ = ["RepositoryContract", "StoreContract"]
+__all__ = ["CountingStoreContract", "RepositoryContract", "StoreContract"]

@@ -12,7 +12,7 @@ from typing import Any
 
 from trellis_celery import errors
 from trellis_celery.domain.events import EventKind
-from trellis_celery.domain.process import OWN_RECORD, Process, ProcessState
+from trellis_celery.domain.process import OWN_ENDS, OWN_RECORD, Process, ProcessState, process_event
 from trellis_celery.domain.queries import Finished, ProcessFilter, ProcessSummary
 from trellis_celery.domain.step import ProcessStep
 from trellis_celery.ports import Due, ProcessStore, StepKey
@@ -100,8 +100,15 @@ def _assert_process(store: ProcessStore, process: Process) -> None:
 
     history = store.history(process.id)
     assert [event.kind for event in history].count(EventKind.PROCESS_STARTED) == 1
-    changes = Counter(event.step_name for event in history if event.kind is not EventKind.PROCESS_STARTED)
+    changes = Counter(event.step_name for event in history if event.kind not in (EventKind.PROCESS_STARTED, *OWN_ENDS))
     assert changes == Counter({record.name: record.version - 1 for record in records if record.version > 1})
+
+    ends = [event.kind for event in history if event.kind in OWN_ENDS]
+    is_ended = process_event(ProcessState.PENDING, process.state, 0)
+    if is_ended is not None:
+        assert ends[-1:] == [is_ended.kind], "the log does not tell how the process ended"
+    elif EventKind.STEP_REOPENED not in {event.kind for event in history}:
+        assert ends == [], "the log tells of an end that there was not"
 
     holder = store.find(process.key)
     if process.state.is_terminal:

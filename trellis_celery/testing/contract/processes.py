@@ -188,8 +188,9 @@ class ProcessPromises:
             (3_000, "a", EventKind.STEP_STARTED),
             (4_000, "b", EventKind.STEP_COMPLETED),
             (5_000, "a", EventKind.STEP_FAILED),
+            (5_000, "", EventKind.PROCESS_FAILED),
         ]
-        assert store.history(process.id)[-1].detail == "broken"
+        assert store.history(process.id)[-2].detail == "broken"
 
     # Delete
 

@@ -1,4 +1,4 @@
--- Remove a process and everything about it, or do so only if it is terminal and was last changed at a given time.
+-- Remove a process with all there is of it, or only if it is terminal, unchanged since, and has nothing to be relayed.
 -- KEYS[1]  hash        the process
 -- KEYS[2]  sorted set  "<process>|<step>" -> deadline, epoch ms
 -- KEYS[3]  sorted set  "<process>|<attempt>|<step>" -> end of lease, epoch ms
@@ -8,6 +8,7 @@
 -- KEYS[7]  sorted set  entries of the lists of processes
 -- KEYS[8]  sorted set  terminal process that is not archived -> its last change, epoch ms
 -- KEYS[9]  sorted set  terminal process that is archived -> its last change, epoch ms
+-- KEYS[10] sorted set  process of whose log something is to be relayed -> when, epoch ms
 -- ARGV[1]  process     ARGV[2]  time of the last change, epoch ms, or "" for any
 -- ARGV[3]  number of deadlines                   ARGV[4…] their members, then the members of leases
 -- Returns  1 if the process was removed, 0 if not
@@ -19,7 +20,7 @@ if redis.call('EXISTS', KEYS[1]) == 0 then
 end
 if ARGV[2] ~= '' then
   local since = redis.call('ZSCORE', KEYS[8], ARGV[1]) or redis.call('ZSCORE', KEYS[9], ARGV[1])
-  if not since or tonumber(since) ~= tonumber(ARGV[2]) then
+  if not since or tonumber(since) ~= tonumber(ARGV[2]) or redis.call('ZSCORE', KEYS[10], ARGV[1]) then
     return 0
   end
 end
@@ -28,6 +29,7 @@ end
 redis.call('ZCARD', KEYS[2])
 redis.call('ZCARD', KEYS[3])
 redis.call('ZCARD', KEYS[7])
+redis.call('ZCARD', KEYS[10])
 local holder = business_key and redis.call('HGET', KEYS[6], business_key)
 
 local first_lease = 4 + ARGV[3]
@@ -48,5 +50,6 @@ if class and index then
 end
 redis.call('ZREM', KEYS[8], ARGV[1])
 redis.call('ZREM', KEYS[9], ARGV[1])
+redis.call('ZREM', KEYS[10], ARGV[1])
 redis.call('DEL', KEYS[4], KEYS[5], KEYS[1])
 return 1
