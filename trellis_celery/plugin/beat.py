@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 
+import trellis_celery
 from trellis_celery import errors
 from trellis_celery.settings import Settings
 
@@ -58,6 +59,13 @@ def _register(
             logger.error("store_unavailable", extra={"task": do.__name__, "error": str(error)})
 
     name = f"trellis_celery.{do.__name__}"
-    task: Any = app.task(name=name, ignore_result=True, expires=patience_s or interval_s, shared=False)(run)
+    make: Any = app.task
+    task = make(
+        name=name,
+        ignore_result=True,
+        expires=patience_s or interval_s,
+        shared=False,
+        trellis_version=trellis_celery.__version__,  # an attribute, that `inspect registered` tells of every worker
+    )(run)
     if entry not in app.conf.beat_schedule:
         app.add_periodic_task(interval_s, task.s(), name=entry)
