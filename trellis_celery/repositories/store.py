@@ -69,6 +69,14 @@ class RepositoryStore:
         #: Index entries that lead nowhere, until when they are passed over. After a restart they are looked at again.
         self._set_aside: dict[Due, float] = {}
 
+    @property
+    def process_repository(self) -> ProcessRepository | None:
+        return self._process_repository
+
+    @property
+    def tracker_repository(self) -> StepTrackerRepository | None:
+        return self._tracker_repository
+
     def now_ms(self) -> int:
         if self._tracker_repository is None:
             return self._processes.now_ms()

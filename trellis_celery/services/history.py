@@ -78,6 +78,10 @@ class HistoryService:
         self._batch_size = batch_size
         self._budget_ms = budget_ms
 
+    @property
+    def archive(self) -> HistoryArchive | None:
+        return self._archive
+
     # Keep
 
     def archive_and_remove(self) -> HistoryReport:

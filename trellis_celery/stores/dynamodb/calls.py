@@ -74,6 +74,12 @@ class Calls:
         self._clock = ServerClock()
         self._clock.correct(machine_now_ms(), called_at_s=time.monotonic())
 
+    @property
+    def client(self) -> DynamoDBClient:
+        """For what is not about items; nothing is tried again."""
+        client: DynamoDBClient = self._client
+        return client
+
     # Time
 
     def now_ms(self) -> int:

@@ -61,6 +61,11 @@ class DynamoDBStore:
         self._clocks = Clocks(self._calls, self._processes, self._clock.now_ms)
         self._lists = Lists(self._calls)
 
+    @property
+    def calls(self) -> Calls:
+        """By which it reaches its table."""
+        return self._calls
+
     def now_ms(self) -> int:
         return self._clock.now_ms()
 

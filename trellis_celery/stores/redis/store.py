@@ -53,6 +53,8 @@ class RedisStore:
     """
 
     def __init__(self, client: Client, *, prefix: str = "trellis") -> None:
+        #: What all keys start with.
+        self.prefix = prefix
         self._client: Any = client
         self._keys = Keys(prefix)
         self._clock = ServerClock()
@@ -65,6 +67,12 @@ class RedisStore:
         self._census = Census(self._line, self._keys)
         self._outbox = RedisOutbox(self._line, self._keys, client.register_script(_script("relayed.lua")), self._move)
         self._is_cluster = isinstance(client, RedisCluster)
+
+    @property
+    def client(self) -> Client:
+        """By which it reaches the server."""
+        client: Client = self._client
+        return client
 
     def now_ms(self) -> int:
         if not self._clock.is_set:

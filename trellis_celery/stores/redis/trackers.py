@@ -95,12 +95,20 @@ class RedisStepTrackerRepository(StepTrackerRepository):
     """
 
     def __init__(self, client: Client, *, prefix: str = "trellis") -> None:
+        #: What all keys start with.
+        self.prefix = prefix
         self._client: Any = client
         self._keys = TrackerKeys(prefix)
         self._clock = ServerClock()
         self._write: Any = client.register_script(_script("tracker.lua"))
         self._mark_copied: Any = client.register_script(_script("copied.lua"))
         self._untrack: Any = client.register_script(_script("untrack.lua"))
+
+    @property
+    def client(self) -> Client:
+        """By which it reaches the server."""
+        client: Client = self._client
+        return client
 
     def now_ms(self) -> int:
         if not self._clock.is_set or self._clock.age_s > CLOCK_AGE_S:

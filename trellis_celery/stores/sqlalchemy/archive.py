@@ -22,7 +22,7 @@ from trellis_celery.ports import EVERYTHING, Chronicle
 from trellis_celery.stores import codec
 from trellis_celery.stores.sqlalchemy import listing, records
 from trellis_celery.stores.sqlalchemy.archive_models import ArchivedEventRow, ArchivedProcessRow, ArchivedStepRow
-from trellis_celery.stores.sqlalchemy.transactions import Bind, transactions
+from trellis_celery.stores.sqlalchemy.transactions import Bind, Transactions, transactions
 
 T = TypeVar("T")
 
@@ -43,6 +43,11 @@ class SQLAlchemyArchive:
 
     def __init__(self, bind: Bind, *, timeout_ms: int = 10_000) -> None:
         self._transactions = transactions(bind, timeout_ms=timeout_ms)
+
+    @property
+    def transactions(self) -> Transactions:
+        """In which its statements run."""
+        return self._transactions
 
     def _run(self, work: Callable[[Connection], T]) -> T:
         return self._transactions.run(work)

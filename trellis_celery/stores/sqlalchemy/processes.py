@@ -27,7 +27,7 @@ from trellis_celery.stores.sqlalchemy import listing, process_rows
 from trellis_celery.stores.sqlalchemy.database_clock import DatabaseClock
 from trellis_celery.stores.sqlalchemy.models import LogRow, ProcessRow
 from trellis_celery.stores.sqlalchemy.records import live_key
-from trellis_celery.stores.sqlalchemy.transactions import Bind, transactions
+from trellis_celery.stores.sqlalchemy.transactions import Bind, Transactions, transactions
 
 T = TypeVar("T")
 
@@ -50,6 +50,11 @@ class SQLAlchemyProcessRepository(ProcessRepository):
     def __init__(self, bind: Bind, *, clock: Clock | None = None, timeout_ms: int = 2_000) -> None:
         self._transactions = transactions(bind, timeout_ms=timeout_ms)
         self._clock: Clock = DatabaseClock(self._run) if clock is None else clock
+
+    @property
+    def transactions(self) -> Transactions:
+        """In which its statements run."""
+        return self._transactions
 
     def _run(self, work: Callable[[Connection], T]) -> T:
         return self._transactions.run(work)

@@ -38,7 +38,7 @@ from trellis_celery.stores.sqlalchemy import checks, listing, outbox, records, t
 from trellis_celery.stores.sqlalchemy.database_clock import DatabaseClock
 from trellis_celery.stores.sqlalchemy.models import LogRow, ProcessRow, StepRow
 from trellis_celery.stores.sqlalchemy.rows import delete_process, lock_processes, step_rows
-from trellis_celery.stores.sqlalchemy.transactions import Bind, Contended, transactions
+from trellis_celery.stores.sqlalchemy.transactions import Bind, Contended, Transactions, transactions
 from trellis_celery.stores.sqlalchemy.writing import write
 from trellis_celery.stores.tallies import tallies_of
 
@@ -65,6 +65,11 @@ class SQLAlchemyStore:
         self._transactions = transactions(bind, timeout_ms=timeout_ms)
         self._timeout_s = timeout_ms / 1000
         self._clock: Clock = DatabaseClock(self._run) if clock is None else clock
+
+    @property
+    def transactions(self) -> Transactions:
+        """In which its statements run."""
+        return self._transactions
 
     def _run(self, work: Callable[[Connection], T]) -> T:
         return self._transactions.run(work)

@@ -77,6 +77,11 @@ class DynamoDBProcessRepository(ProcessRepository):
         self._lists = Lists(self._calls, prefix=process_items.PREFIX)
         self._entries = Entries(self._calls)
 
+    @property
+    def calls(self) -> Calls:
+        """By which it reaches its table."""
+        return self._calls
+
     def now_ms(self) -> int:
         return self._clock.now_ms()
 

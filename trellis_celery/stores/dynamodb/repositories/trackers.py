@@ -64,6 +64,11 @@ class DynamoDBStepTrackerRepository(StepTrackerRepository):
         self._log = LogWriter(table)
         self._entries = Entries(self._calls)
 
+    @property
+    def calls(self) -> Calls:
+        """By which it reaches its table."""
+        return self._calls
+
     def now_ms(self) -> int:
         return self._clock.now_ms()
 
