@@ -1,5 +1,14 @@
-"""`celery -A proj trellis …`: processes in the shell."""
+"""`celery -A proj trellis …`: processes in the shell.
 
-from trellis_celery.cli.commands import trellis
+A module for each kind of command; `group` says how one is written.
+"""
+
+from trellis_celery.cli import (  # noqa: F401 - each adds its commands to the group
+    checking,
+    listing,
+    maintenance,
+    showing,
+)
+from trellis_celery.cli.group import trellis
 
 __all__ = ["trellis"]

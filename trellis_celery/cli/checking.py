@@ -1,0 +1,86 @@
+"""`check`: look for steps that are late or lost, without beat."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import socket
+import threading
+from types import FrameType
+
+import click
+
+from trellis_celery import errors
+from trellis_celery.cli.blocks import line
+from trellis_celery.cli.group import command, option
+from trellis_celery.cli.output import Output
+from trellis_celery.plugin.extension import Trellis
+from trellis_celery.services.timeouts import CheckReport
+
+
+@command("check")
+@option("--loop", is_flag=True, help="Go on until SIGINT or SIGTERM: for containers, where there is no beat.")
+@option(
+    "--interval",
+    "interval_s",
+    type=click.FloatRange(0.1, 3_600),
+    help="With --loop: seconds between two passes.  [default: trellis_check_interval_ms]",
+)
+def check(trellis: Trellis, output: Output, *, loop: bool, interval_s: float | None) -> None:
+    """Look once for steps that are late or lost, as beat does.
+
+    Exit code 1: the store did not answer, or a step could not be read, written or sent; it stays due.
+    """
+    if interval_s is not None and not loop:
+        raise click.UsageError("--interval is for --loop")
+    if loop:
+        _repeat(trellis, output, interval_s or trellis.settings.check_interval_ms / 1000)
+        return
+    report = trellis.timeouts.check_for_timed_out_steps(by=_by())
+    _tell(output, report)
+    if report.failed:
+        raise click.ClickException(f"{report.failed} steps could not be checked; the log says why. They stay due")
+
+
+def _repeat(trellis: Trellis, output: Output, interval_s: float) -> None:
+    """Tell of passes that did something. A store that is away is told once, and asked again."""
+    stopped = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopped.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    output.say(f"Checking every {interval_s:g} s until SIGINT or SIGTERM.")
+    is_away = False
+    while not stopped.is_set():
+        try:
+            report = trellis.timeouts.check_for_timed_out_steps(by=_by())
+        except (errors.StoreUnavailable, errors.SchemaOutdated) as error:
+            if not is_away:
+                output.say(f"Error: {error}. Trying again every {interval_s:g} s.")
+            is_away = True
+        else:
+            if is_away:
+                output.say("The store answers again.")
+            is_away = False
+            if any(dataclasses.astuple(report)):
+                _tell(output, report)
+        stopped.wait(interval_s)
+
+
+def _by() -> str:
+    return f"command line, {socket.gethostname()}:{os.getpid()}"
+
+
+def _tell(output: Output, report: CheckReport) -> None:
+    if output.as_json:
+        output.data(report)
+    else:
+        output.page([line(report_line(report))])
+
+
+def report_line(report: CheckReport) -> str:
+    counts = {field.name: getattr(report, field.name) for field in dataclasses.fields(report)}
+    return ", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in counts.items())
