@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any, Protocol, cast
 
 from trellis_celery import errors
-from trellis_celery.ports import HistoryArchive, ProcessStore
+from trellis_celery.ports import HistoryArchive, ProcessStore, Tracer
 from trellis_celery.repositories import RepositoryStore
 from trellis_celery.settings import PREFIX, Settings
 
@@ -64,6 +64,18 @@ def open_archive(settings: Settings) -> HistoryArchive | None:
     if not settings.history_url:
         return None
     return cast("HistoryArchive", _open("open_archive", "history_url", settings))
+
+
+def open_tracer(settings: Settings) -> Tracer | None:
+    """What makes spans, if `trellis_tracing` asks for them. Raises ConfigurationError."""
+    if not settings.tracing:
+        return None
+    try:
+        return cast("Tracer", import_module("trellis_celery.monitoring.opentelemetry").OpenTelemetryTracer())
+    except ImportError as error:  # packages of this name exist without the API among them
+        raise errors.ConfigurationError(
+            f"{PREFIX}tracing needs opentelemetry-api: pip install 'trellis-celery[otel]'"
+        ) from error
 
 
 def schemas(settings: Settings) -> list[tuple[str, Schema | None]]:

@@ -8,30 +8,33 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from celery import Celery, signals
 
 from trellis_celery import errors
-from trellis_celery.bootstrap import open_archive, open_store
+from trellis_celery.bootstrap import open_archive, open_store, open_tracer
 from trellis_celery.domain.definitions import ProcessType
 from trellis_celery.domain.events import ProcessStepTimedOut
+from trellis_celery.domain.process import Process
 from trellis_celery.domain.queries import Position, ProcessFilter, ProcessSummary
 from trellis_celery.monitoring.log import LogSink
 from trellis_celery.monitoring.signals import SignalSink
 from trellis_celery.plugin import beat
 from trellis_celery.plugin import signals as receivers
 from trellis_celery.plugin.bindings import Bindings
+from trellis_celery.plugin.exchange import ExchangeAnnouncer
 from trellis_celery.plugin.fence import guard
 from trellis_celery.plugin.handle import ProcessHandle
 from trellis_celery.plugin.headers import Header
 from trellis_celery.plugin.publishing import track_publishing
 from trellis_celery.plugin.requeue import CeleryRequeuer
 from trellis_celery.plugin.worker import MISSED_CHECKS, KeepAlive
-from trellis_celery.ports import EVERYTHING, EventSink, HistoryArchive, ProcessStore
+from trellis_celery.ports import EVERYTHING, EventSink, HistoryArchive, Outbox, ProcessStore, Tracer
 from trellis_celery.services.history import HistoryService
 from trellis_celery.services.processes import ProcessService
 from trellis_celery.services.recorder import Recorder
+from trellis_celery.services.relay import ClockedOutbox, RelayService
 from trellis_celery.services.timeouts import TimeoutCheckerService
 from trellis_celery.settings import Settings
 
@@ -92,23 +95,47 @@ class Trellis:
         """The settings; read when first needed. Raises ConfigurationError."""
         return Settings.from_conf(self.app.conf)
 
+    @cached_property
+    def tracer(self) -> Tracer | None:
+        """What makes spans; None unless `trellis_tracing` is set. Raises ConfigurationError."""
+        return open_tracer(self.settings)
+
     @property
     def store(self) -> ProcessStore:
         """This process's own connection to the store: a forked child opens another."""
-        if self._store is not None:
-            return self._store
         store = self._opened.get(os.getpid())
         if store is None:  # of two threads that get here at once, one store is kept
-            store = self._opened.setdefault(os.getpid(), open_store(self.settings))
+            store = self._opened.setdefault(os.getpid(), self._open_store())
+        return store
+
+    def _open_store(self) -> ProcessStore:
+        store = open_store(self.settings) if self._store is None else self._store
+        if self._announces and not isinstance(store, Outbox):
+            raise errors.ConfigurationError(
+                f"trellis_events_exchange needs a store that keeps an outbox, and {type(store).__name__} does not: "
+                "Redis and SQL do"
+            )
         return store
 
     @property
     def recorder(self) -> Recorder:
-        return Recorder(self.store, sinks=self._sinks)
+        return Recorder(self.store, sinks=self._sinks, announces=self._announces)
 
     @property
     def processes(self) -> ProcessService:
-        return ProcessService(self.store, sinks=self._sinks)
+        return ProcessService(self.store, sinks=self._sinks, announces=self._announces)
+
+    @property
+    def relay(self) -> RelayService:
+        """What tells other services of events. Raises ConfigurationError unless `trellis_events_exchange` is set."""
+        if not self._announces:
+            raise errors.ConfigurationError("no events are relayed: set trellis_events_exchange to a name")
+        announcer = ExchangeAnnouncer(self.app, self.settings.events_exchange)
+        return RelayService(cast("ClockedOutbox", self.store), announcer)
+
+    @property
+    def _announces(self) -> bool:
+        return bool(self.settings.events_exchange)
 
     @property
     def timeouts(self) -> TimeoutCheckerService:
@@ -117,6 +144,8 @@ class Trellis:
             self._on_timed_out,
             requeuer=CeleryRequeuer(self.app),
             sinks=self._sinks,
+            announces=self._announces,
+            tracer=self.tracer,
             worker_lost_ms=self.settings.worker_lost_ms,
             stalled_ms=(MISSED_CHECKS + 2) * self.settings.check_interval_ms,
             batch_size=self.settings.check_batch_size,
@@ -155,17 +184,22 @@ class Trellis:
         ProcessExists instead of returning the live process. Raises StoreUnavailable: a process that was not stored is
         never pretended.
         """
-        process = self.processes.start_process(
-            tenant_id=tenant_id,
-            process_type=process_type.type_name,
-            aggregate_type=aggregate_type,
-            aggregate_id=aggregate_id,
-            steps=process_type.new_steps(queue_timeout_ms=self.settings.queue_timeout_ms),
-            deadline_ms=process_type.deadline_ms,
-            metadata=metadata,
-            if_exists=if_exists,
-        )
-        return ProcessHandle(self, process)
+
+        def start(traceparent: str | None = None) -> Process:
+            return self.processes.start_process(
+                tenant_id=tenant_id,
+                process_type=process_type.type_name,
+                aggregate_type=aggregate_type,
+                aggregate_id=aggregate_id,
+                steps=process_type.new_steps(queue_timeout_ms=self.settings.queue_timeout_ms),
+                deadline_ms=process_type.deadline_ms,
+                metadata=metadata,
+                if_exists=if_exists,
+                traceparent=traceparent,
+            )
+
+        tracer, type_name = self.tracer, process_type.type_name
+        return ProcessHandle(self, start() if tracer is None else tracer.start_process(start, process_type=type_name))
 
     def get_process(self, process_id: str) -> ProcessHandle:
         """The process with this id. Raises ProcessNotFound."""

@@ -29,7 +29,7 @@ def guard(task: Any) -> None:
         if tracked is None:
             return body(*args, **kwargs)
         tracked.require_acceptance()
-        result = body(*args, **kwargs)
+        result = tracked.execute(body, args, kwargs)
         try:
             tracked.claim_finish()
         except errors.TrellisError as error:  # a store that is down holds up no chain

@@ -19,6 +19,9 @@ from trellis_celery.stores import codec
 NAME = "trellis"
 PROTOCOL = 1
 
+#: What the tracers of OpenTelemetry read.
+MAX_TRACEPARENT_LENGTH = 512
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
@@ -33,6 +36,8 @@ class Header:
     record: ProcessStep | None = None
     #: The sender did not know the task: if the worker does, and it is bound to a step, then it is that step.
     may_claim: bool = False
+    #: What started the process in a trace, in the form of the W3C.
+    traceparent: str | None = None
 
     def is_for(self, task_id: str | None) -> bool:
         """Whether the message with this id does the step."""
@@ -50,10 +55,19 @@ class Header:
             wire |= {"version": self.record.version, "record": codec.dump_step(self.record).decode()}
         if self.may_claim:
             wire["claim"] = 1
+        if self.traceparent is not None:
+            wire["trace"] = self.traceparent
         return wire
 
 
-def of_step(process_id: str, process_type: str, step: ProcessStep, *, task_id: str | None = None) -> Header:
+def of_step(
+    process_id: str,
+    process_type: str,
+    step: ProcessStep,
+    *,
+    task_id: str | None = None,
+    traceparent: str | None = None,
+) -> Header:
     """The header of a message that does this step."""
     return Header(
         process_id=process_id,
@@ -62,6 +76,7 @@ def of_step(process_id: str, process_type: str, step: ProcessStep, *, task_id: s
         task_id=task_id or step.task_id,
         attempt=step.attempt,
         record=step,
+        traceparent=traceparent,
     )
 
 
@@ -86,7 +101,12 @@ def from_wire(wire: Any) -> Header | None:
     """Anybody who can write to the broker can write this: what makes no sense is as good as nothing."""
     match wire:
         case {"process": str(process_id), "type": str(process_type)} if is_process_id(process_id):
-            header = Header(process_id=process_id, process_type=process_type, may_claim=wire.get("claim") == 1)
+            header = Header(
+                process_id=process_id,
+                process_type=process_type,
+                may_claim=wire.get("claim") == 1,
+                traceparent=_read_traceparent(wire),
+            )
         case _:
             return None
     match wire:
@@ -95,6 +115,11 @@ def from_wire(wire: Any) -> Header | None:
             return replace(header, step_name=step_name, task_id=task_id, attempt=attempt, record=record)
         case _:
             return header
+
+
+def _read_traceparent(wire: Mapping[str, Any]) -> str | None:
+    traceparent = wire.get("trace")
+    return traceparent if isinstance(traceparent, str) and len(traceparent) <= MAX_TRACEPARENT_LENGTH else None
 
 
 def _read_record(step_name: str, wire: Mapping[str, Any]) -> ProcessStep | None:

@@ -74,6 +74,13 @@ class _Sender:
             return within.id, within.process_type
         return (within.process_id, within.process_type) if within else ("", "")
 
+    @property
+    def traceparent(self) -> str | None:
+        """What started the process in a trace."""
+        if self.process is not None:
+            return self.process.own.traceparent
+        return self.header.traceparent if self.header else None
+
     @classmethod
     def here(cls) -> _Sender | None:
         """None outside of any process: then nothing is tracked, at the cost of two look-ups."""
@@ -166,7 +173,12 @@ class _Publication:
                 )
             if parent is not None and parent.process_id == process_id:
                 return replace(parent, record=None, may_claim=is_unknown)
-            return Header(process_id=process_id, process_type=process_type, may_claim=is_unknown)
+            return Header(
+                process_id=process_id,
+                process_type=process_type,
+                may_claim=is_unknown,
+                traceparent=self._sender.traceparent,
+            )
         process = self._sender.process
         record = None if process is None else process.steps.get(step.name)
         if record is None:
@@ -178,6 +190,7 @@ class _Publication:
             task_id=self.task_id,
             attempt=max(record.attempt, 1),
             record=record,
+            traceparent=self._sender.traceparent,
         )
 
     def _queue(self, header: Header) -> Header:
@@ -201,7 +214,13 @@ class _Publication:
             return header.without_step()
         if transition.verdict in (Verdict.STALE, Verdict.FINISHED):
             return header
-        return headers.of_step(header.process_id, header.process_type, transition.after, task_id=self.task_id)
+        return headers.of_step(
+            header.process_id,
+            header.process_type,
+            transition.after,
+            task_id=self.task_id,
+            traceparent=header.traceparent,
+        )
 
     def _queue_first(self, own_run: Run | None) -> Rule:
         return partial(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -15,7 +16,7 @@ from trellis_celery.domain.by_hand import Rule
 from trellis_celery.domain.step import ProcessStep, require_duration_ms
 from trellis_celery.domain.transitions import Transition, Verdict
 from trellis_celery.plugin.headers import Header
-from trellis_celery.ports import StepKey
+from trellis_celery.ports import AttemptSpan, SpanOutcome, StepKey
 from trellis_celery.services.recorder import Recorder
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,14 @@ class Run:
     """Starts, ends and fences one run. Made when the task starts; kept on Celery's request."""
 
     def __init__(
-        self, recorder: Recorder, header: Header, *, celery_retries: int, lease_ms: int, worker: str | None
+        self,
+        recorder: Recorder,
+        header: Header,
+        *,
+        celery_retries: int,
+        lease_ms: int,
+        worker: str | None,
+        span: AttemptSpan | None = None,
     ) -> None:
         self.header = header
         self.key = StepKey(header.process_id, header.step_name or "")
@@ -43,6 +51,8 @@ class Run:
         self._celery_retries = celery_retries
         self._lease_ms = lease_ms
         self._worker = worker
+        #: The run's part of a trace, until it is ended. One that is dropped instead is never seen.
+        self._span = span
         self._step: ProcessStep | None = header.record
 
     @property
@@ -66,19 +76,31 @@ class Run:
                     celery_retries=self._celery_retries,
                     worker=self._worker,
                     is_leased=self._lease_ms > 0,
+                    traceparent=None if self._span is None else self._span.traceparent,
                 )
             )
         except errors.StoreError:
             self._step = None  # what the header said may be old by the time of the next call
             raise
         self.verdict = transition.verdict
-        if self.is_accepted:
-            self.attempt = transition.after.attempt
+        if not self.is_accepted:
+            self._span = None
+            return
+        self.attempt = transition.after.attempt
+        if self._span is not None:
+            self._span.follow(transition.before.traceparent, attempt=self.attempt)
 
     def require_acceptance(self) -> None:
         """Raise Celery's Ignore unless this run may execute the body: its result and its chain are not touched."""
         if not self.is_accepted:
             self._skip("not started")
+
+    def execute(self, body: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """What the body returns. Spans that it begins are children of the run's."""
+        if self._span is None:
+            return body(*args, **kwargs)
+        with self._span.current():
+            return body(*args, **kwargs)
 
     def claim_finish(self) -> None:
         """The body has returned; links and chain go out next. Raises Ignore if they are not this run's to send.
@@ -103,6 +125,7 @@ class Run:
 
     def _skip(self, what: str) -> None:
         self.is_settled = True
+        self.end_span(SpanOutcome.LATE)
         reason = self.verdict.name.lower()
         logger.warning(
             "run_refused",
@@ -118,27 +141,43 @@ class Run:
     # Outcomes
 
     def complete(self) -> None:
-        self._settle(partial(outcomes.complete, attempt=self.attempt, run_id=self.run_id))
+        self._settle(partial(outcomes.complete, attempt=self.attempt, run_id=self.run_id), SpanOutcome.COMPLETED)
 
     def fail(self, error: str) -> None:
-        self._settle(partial(outcomes.fail, error=error, attempt=self.attempt, run_id=self.run_id))
+        rule = partial(outcomes.fail, error=error, attempt=self.attempt, run_id=self.run_id)
+        self._settle(rule, SpanOutcome.FAILED, error=error)
 
     def cancel(self, reason: str) -> None:
-        self._settle(partial(outcomes.cancel, reason=reason, attempt=self.attempt, run_id=self.run_id))
+        rule = partial(outcomes.cancel, reason=reason, attempt=self.attempt, run_id=self.run_id)
+        self._settle(rule, SpanOutcome.CANCELLED)
 
     def lose(self, reason: str) -> None:
-        self._settle(partial(outcomes.lose, reason=reason, attempt=self.attempt, run_id=self.run_id))
+        self.is_settled = True
+        rule = partial(outcomes.lose, reason=reason, attempt=self.attempt, run_id=self.run_id)
+        if self._apply(rule).verdict is Verdict.ACCEPTED:
+            self._span = None  # the check, which takes the step up, makes one in its place
+        self.end_span(SpanOutcome.LATE)
 
     def release(self, *, resend_in_ms: int) -> None:
         rule = partial(runs.release, attempt=self.attempt, run_id=self.run_id, resend_in_ms=resend_in_ms)
-        self._settle(rule)
+        self._settle(rule, SpanOutcome.RELEASED)
 
     def hand_over(self) -> None:
-        self._settle(partial(runs.hand_over, attempt=self.attempt, run_id=self.run_id))
+        self._settle(partial(runs.hand_over, attempt=self.attempt, run_id=self.run_id), SpanOutcome.HANDED_OVER)
 
-    def _settle(self, rule: Rule) -> None:
+    def _settle(self, rule: Rule, outcome: SpanOutcome, *, error: str = "") -> None:
         self.is_settled = True
-        self._apply(rule)
+        try:
+            if self._apply(rule).verdict is not Verdict.ACCEPTED:
+                outcome = SpanOutcome.LATE
+        finally:
+            self.end_span(outcome, error=error)
+
+    def end_span(self, outcome: SpanOutcome, *, error: str = "") -> None:
+        """Say in the trace how the run ended, unless that was said already."""
+        span, self._span = self._span, None
+        if span is not None:
+            span.end(outcome, error=error)
 
     def heartbeat(self, *, extend_ms: int) -> bool:
         """Ask for more time; False if the attempt was replaced or the step finished."""

@@ -28,7 +28,7 @@ from trellis_celery.domain.transitions import Transition
 from trellis_celery.plugin import context, headers
 from trellis_celery.plugin.headers import Header
 from trellis_celery.plugin.run import Run, attach, run_of
-from trellis_celery.ports import StepKey
+from trellis_celery.ports import Attempt, AttemptSpan, SpanOutcome, StepKey
 
 if TYPE_CHECKING:
     from trellis_celery.plugin.extension import Trellis
@@ -112,9 +112,26 @@ def on_prerun(sender: Any, **_: Any) -> None:
         celery_retries=request.retries or 0,
         lease_ms=0 if request.is_eager else trellis.settings.worker_lost_ms,  # nobody renews for an eager run
         worker=request.hostname,
+        span=_begin_span(trellis, header, request),
     )
     attach(request, run)
     run.start()
+
+
+def _begin_span(trellis: Trellis, header: Header, request: Any) -> AttemptSpan | None:
+    if trellis.tracer is None:
+        return None
+    attempt = Attempt(
+        process_id=header.process_id,
+        process_type=header.process_type,
+        step_name=header.step_name or "",
+        number=max(header.attempt, 1),
+        celery_retries=request.retries or 0,
+        task_id=request.id,
+        worker=request.hostname,
+        process_traceparent=header.traceparent,
+    )
+    return trellis.tracer.begin_attempt(attempt)
 
 
 def _header_of_eager(trellis: Trellis, task: Any) -> Header | None:
@@ -122,7 +139,9 @@ def _header_of_eager(trellis: Trellis, task: Any) -> Header | None:
     process = context.entered_process()
     if process is None:
         return None
-    header = Header(process_id=process.id, process_type=process.process_type)
+    header = Header(
+        process_id=process.id, process_type=process.process_type, traceparent=process.own.traceparent
+    )
     return _claim(trellis, task.name, task.request.id, header)
 
 
@@ -131,7 +150,13 @@ def _claim(trellis: Trellis, task_name: str, task_id: str, header: Header) -> He
     step = trellis.bindings.step_of(task_name, header.process_type)
     if step is None:
         return None
-    return Header(process_id=header.process_id, process_type=header.process_type, step_name=step.name, task_id=task_id)
+    return Header(
+        process_id=header.process_id,
+        process_type=header.process_type,
+        step_name=step.name,
+        task_id=task_id,
+        traceparent=header.traceparent,
+    )
 
 
 @_tracking
@@ -192,13 +217,20 @@ def on_unknown(sender: Any, message: Any, id: str, name: str, **_: Any) -> None:
 def on_postrun(sender: Any, state: str | None, retval: Any, **_: Any) -> None:
     """The run is over. Everything that no other signal tells is told here."""
     run = _live_run(sender.request)
-    if run is None or run.is_settled:
+    if run is None:
         return
+    if state == states.RETRY:
+        run.end_span(SpanOutcome.RETRYING)
+    if not run.is_settled:
+        _settle(run, state, retval, is_eager=sender.request.is_eager)
+
+
+def _settle(run: Run, state: str | None, retval: Any, *, is_eager: bool) -> None:
     if state == states.IGNORED:
         _settle_ignored(run, retval)
     elif state == states.REJECTED:
         _settle_rejected(run, retval)
-    elif state == states.RETRY and sender.request.is_eager:
+    elif state == states.RETRY and is_eager:
         run.release(resend_in_ms=transitions.HANDOFF_MS)
     elif state not in states.ALL_STATES:
         error = sys.exc_info()[1]  # the run was ended by what is on its way up

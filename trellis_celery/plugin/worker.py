@@ -1,8 +1,9 @@
-"""The two threads that each worker's main process runs for trellis.
+"""The threads that each worker's main process runs for trellis.
 
-One renews the leases of the steps that this worker's pool runs. The other runs the check when nobody has run it for
-three intervals, so neither a dead beat, nor a full queue, nor a pool whose every slot hangs can stop it. They are two,
-because a check may have to wait for the broker, and leases must not.
+One renews the leases of the steps that this worker's pool runs. Another runs the check when nobody has run it for
+three intervals, so neither a dead beat, nor a full queue, nor a pool whose every slot hangs can stop it. A third relays
+events, if there is an exchange for them. Each has its own, because the last two may have to wait for the broker, and
+leases must not.
 """
 
 from __future__ import annotations
@@ -47,9 +48,12 @@ class KeepAlive(bootsteps.StartStopStep):
         """Raises ConfigurationError: a worker that cannot track should not start as if it could."""
         trellis: Trellis = worker.app.trellis
         trellis.store  # noqa: B018 - opened for its errors
+        trellis.tracer  # noqa: B018 - likewise
         # The pool stops after this step, and its tasks may take their time to end: renew until all has stopped.
         signals.worker_shutdown.connect(self._end)
         self._repeat("trellis-leases", trellis.settings.renew_interval_ms, partial(_renew_leases, worker, trellis))
+        if trellis.settings.events_exchange:
+            self._repeat("trellis-relay", trellis.settings.check_interval_ms, trellis.relay.relay)
         self._repeat("trellis-check", trellis.settings.check_interval_ms, partial(_check_if_overdue, worker, trellis))
 
     def stop(self, worker: Any) -> None:

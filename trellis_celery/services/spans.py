@@ -55,9 +55,7 @@ class CheckSpans:
             worker=record.worker,
             process_traceparent=process.own.traceparent,
         )
-        span = self._tracer.begin_attempt(
-            attempt, started_at_ms=record.started_at_ms, stands_for=record.traceparent
-        )
+        span = self._tracer.begin_attempt(attempt, started_at_ms=record.started_at_ms, stands_for=record.traceparent)
         self._begun[due.key] = _Begun(span, SpanOutcome.LOST if is_lost else SpanOutcome.TIMED_OUT, event)
         return replace(transition, after=replace(transition.after, traceparent=span.traceparent))
 
