@@ -51,6 +51,26 @@ def test_a_message_does_the_step_only_under_the_task_id_in_its_header() -> None:
     assert not header.without_step().is_for("task-1")
 
 
+def test_a_header_carries_what_started_the_process_in_a_trace_even_where_it_does_no_step() -> None:
+    process = a_process()
+    traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    header = headers.of_step(process.id, "Intake", process.step("check"), task_id="task-1", traceparent=traceparent)
+
+    for written in (header, header.without_step()):
+        assert headers.from_wire(written.to_wire()) == written
+        assert written.traceparent == traceparent
+
+
+@pytest.mark.parametrize("forged", [None, 7, [], {}, b"00-ab", "1" * 513])
+def test_a_place_in_a_trace_that_cannot_be_one_is_not_taken_over(forged: Any) -> None:
+    wire = Header(process_id=a_process().id, process_type="Intake").to_wire() | {"trace": forged}
+
+    header = headers.from_wire(wire)
+
+    assert header is not None
+    assert header.traceparent is None
+
+
 @pytest.mark.parametrize(
     "wire",
     [
