@@ -15,6 +15,7 @@ app.conf.update(
     task_ignore_result=True,
     trellis_url=settings.TRELLIS_URL,
     trellis_key_prefix=f"{settings.PREFIX}:trellis",
+    trellis_events_exchange="referral-events",
 )
 
 trellis = Trellis(app)

@@ -261,7 +261,7 @@ def test_people_read_the_tables_without_trellis(database: Engine, store: MemoryS
         )
         kinds = connection.scalars(select(ArchivedEventRow.kind).order_by(ArchivedEventRow.number)).all()
     assert (step.state, step.last_error, step.process_state) == ("failed", "no answer", "failed")
-    assert kinds == ["process_started", "step_failed"]
+    assert kinds == ["process_started", "step_failed", "process_failed"]
 
 
 @each_database
