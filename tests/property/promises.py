@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from trellis_celery.domain.events import Event, EventKind
-from trellis_celery.domain.process import Process, ProcessState
+from trellis_celery.domain.process import OWN_ENDS, Process, ProcessState, process_event
 from trellis_celery.domain.queries import ProcessFilter
 from trellis_celery.domain.step import OnTimeout, ProcessStep, StepState
 from trellis_celery.ports import LeaseKey, ProcessStore, StepKey
@@ -27,6 +27,14 @@ _STATE_AFTER = {
     EventKind.STEP_CANCELLED: StepState.CANCELLED,
     EventKind.STEP_REOPENED: StepState.PENDING,
 }
+#: After these nobody has to see to the step any more.
+_CLOSES = (
+    EventKind.INCIDENT_CLOSED,
+    EventKind.STEP_REOPENED,
+    EventKind.STEP_COMPLETED,
+    EventKind.STEP_FAILED,
+    EventKind.STEP_CANCELLED,
+)
 #: After these another run of the same attempt may start.
 _LETS_GO = (
     EventKind.STEP_RETRYING,
@@ -43,6 +51,8 @@ class Story:
     state: StepState = StepState.PENDING
     reopened: int = 0
     timed_out: int = 0
+    on_timeout: str = OnTimeout.RETRY
+    has_incident: bool = False
     #: The attempt that a run holds.
     held: int = 0
     #: Attempts of which not all is in the log.
@@ -50,7 +60,7 @@ class Story:
 
     def hear(self, event: Event) -> None:
         if event.kind is EventKind.STEP_REOPENED:
-            assert self.state is StepState.FAILED, "only a failed step is reopened"
+            assert self.state is StepState.FAILED or self.has_incident, "a step was reopened that had not failed"
             self.reopened += 1
         elif event.kind in _STATE_AFTER:
             assert not self.state.is_terminal, f"{event} came after the step was {self.state}"
@@ -63,15 +73,22 @@ class Story:
             self.held = min(self.held, event.attempt - 1)
         elif event.kind is EventKind.STEP_TIMED_OUT:
             self.timed_out += 1
+        if event.kind is EventKind.STEP_GAVE_UP or (
+            event.kind is EventKind.STEP_TIMED_OUT and self.on_timeout == OnTimeout.ALERT
+        ):
+            self.has_incident = True
+        elif event.kind in _CLOSES:
+            self.has_incident = False
         self.state = _STATE_AFTER.get(event.kind, self.state)
 
 
 def check_step(step: ProcessStep, log: Iterable[Event], untracked: Collection[int]) -> None:
-    story = Story(untracked=untracked)
+    story = Story(untracked=untracked, on_timeout=step.on_timeout)
     for event in log:
         story.hear(event)
     openings = 1 + story.reopened
     assert step.state is story.state, f"the log says {story.state}, the record {step}"
+    assert step.has_incident == story.has_incident, f"the log tells of another incident: {step}"
     assert step.retry_count <= step.retries_permitted
     assert step.attempt <= openings * (1 + step.retries_permitted), f"more attempts than are permitted: {step}"
     assert step.attempt - 1 <= story.timed_out + story.reopened, f"an attempt that nothing asked for: {step}"
@@ -121,8 +138,35 @@ def check_process(store: ProcessStore, picture: Picture) -> None:
     for step in steps:
         log = [event for event in picture.log if event.step_name == step.name]
         check_step(step, log, picture.untracked_of(step.name))
+    check_ends(picture)
     done = [step.name for step in steps if step.state in (StepState.COMPLETED, StepState.CANCELLED)]
     assert set(store.load_messages([StepKey(picture.process.id, name) for name in done])) <= {None}
+
+
+def check_ends(picture: Picture) -> None:
+    """The log tells how the process itself ended, each time that it did."""
+    ends = [event.kind for event in picture.log if event.kind in OWN_ENDS]
+    now = process_event(ProcessState.PENDING, picture.process.state, 0)
+    assert now is None or ends[-1:] == [now.kind]
+    assert len(ends) <= 1 + sum(event.kind is EventKind.STEP_REOPENED for event in picture.log)
+
+
+def check_heard(picture: Picture, heard: Sequence[tuple[int, Event]]) -> None:
+    """Other services hear the log: whoever passes over what it knows hears it in order, and each event once."""
+    last = 0
+    for number, event in heard:
+        assert number <= last + 1, "an event was heard before an earlier one"
+        last = max(last, number)
+        assert picture.log[number - 1] == event
+
+
+def check_totals(store: ProcessStore, pictures: Sequence[Picture]) -> None:
+    """Every event of every log is counted, and once."""
+    logged = Counter((event.step_name, event.kind) for picture in pictures for event in picture.log)
+    counted: Counter[tuple[str, EventKind]] = Counter()
+    for group, count in store.stats().events.items():
+        counted[group.step_name, group.kind] += count
+    assert counted == logged
 
 
 def check_clocks(store: ProcessStore, pictures: Sequence[Picture]) -> None:
@@ -175,7 +219,7 @@ def check_redis(client: object, prefix: str, process: Process) -> None:
     assert {bit: int(fields.get(f"n:{bit}".encode(), 0)) for bit in range(classes.BITS)} == {
         bit: counts.get(bit, 0) for bit in range(classes.BITS)
     }
-    assert int(fields[b"class"]) == classes.class_of(counts)
+    assert int(fields[b"class"], 16) == classes.class_of(counts)
     seed = listing.seed_of(process)
     ours = [entry for entry in entries if entry.endswith(seed[-POSITION_SIZE:])]
     assert sorted(ours) == sorted(listing.entries(seed, classes.class_of(counts)))

@@ -84,14 +84,14 @@ TOLD_BY_THE_WORKER = [
     partial(outcomes.fail, error="the child raised"),
     lambda step, *, attempt, now_ms: outcomes.cancel(step, now_ms=now_ms),
 ]
-BY_HAND = ["start", "complete", "fail", "cancel", "retry"]
+BY_HAND = ["start", "complete", "fail", "cancel", "retry", "close"]
 WAITS_MS = [1, 500, 999, 1_000, 2_000, WORKER_LOST_MS, 11_000, 100_000]
 
 #: What happens next, by the name of a method and how often. One rule for all of it, because Hypothesis leaves out
 #: half of the rules in each story, and without deliveries or checks there is not much of a story.
 EVENTS = Counter(
     deliver=6, check=5, wait=4, complete=3, end=3, claim_finish=2, retry=2, send=2, renew=2, heartbeat=1,
-    worker_tells=1, throw_away=1, lose_message=1, by_hand=1, reopen=2, start_again=1,
+    worker_tells=1, throw_away=1, lose_message=1, by_hand=1, reopen=2, start_again=1, relay=2,
 )  # fmt: skip
 
 NEEDS_A_MESSAGE = ("deliver", "lose_message", "throw_away")
@@ -197,6 +197,10 @@ class Protocol(RuleBasedStateMachine):
             self.world.check()
         self.world.with_handler = True
 
+    def relay(self, _which: int, _how: int, plan: Plan) -> None:
+        with self.world.faults(plan):
+            self.world.relay()
+
     def by_hand(self, which: int, how: int, plan: Plan) -> None:
         self._act_by_hand(BY_HAND[how // 8 % len(BY_HAND)], which, how, plan)
 
@@ -227,6 +231,8 @@ class Protocol(RuleBasedStateMachine):
                 self.seen[key] = step
             if isinstance(self.store, SimulatedRedisStore):
                 promises.check_redis(self.store._client, self.store.prefix, process)
+            promises.check_heard(picture, self.world.heard.get(process.id, []))
+        promises.check_totals(self.store, pictures)
         promises.check_clocks(self.store, pictures)
         promises.check_business_key(self.store, pictures)
         for event in self.world.told:
@@ -238,6 +244,9 @@ class Protocol(RuleBasedStateMachine):
             self.every_promise_holds()
             processes = [self.store.load(process.id) for process in self.world.processes]
             promises.check_listing(self.store, processes)
+            for process in processes:
+                heard = {number for number, _ in self.world.heard[process.id]}
+                assert len(heard) == len(self.store.history(process.id)), "an event was never relayed"
             for step in (step for process in processes for step in process.steps.values()):
                 promises.check_at_rest(step)
         if isinstance(self.store, SimulatedRedisStore):

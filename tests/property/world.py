@@ -15,16 +15,17 @@ from tests.property.faults import Fault, Faults, FaultyStore
 from trellis_celery import errors
 from trellis_celery.domain import outcomes, runs, transitions
 from trellis_celery.domain.by_hand import Rule
-from trellis_celery.domain.events import ProcessStepTimedOut
+from trellis_celery.domain.events import Event, ProcessStepTimedOut
 from trellis_celery.domain.process import Process
 from trellis_celery.domain.step import ProcessStep
 from trellis_celery.domain.transitions import Verdict
 from trellis_celery.plugin import headers
 from trellis_celery.plugin.headers import Header
 from trellis_celery.plugin.run import Run
-from trellis_celery.ports import LeaseKey, ProcessStore, Sending, StepKey
+from trellis_celery.ports import LeaseKey, ProcessStore, Sending, StepKey, Unrelayed
 from trellis_celery.services.processes import ProcessService
 from trellis_celery.services.recorder import Recorder
+from trellis_celery.services.relay import CLAIM_MS, RelayService
 from trellis_celery.services.timeouts import TimeoutCheckerService
 from trellis_celery.testing import ManualClock
 
@@ -54,12 +55,14 @@ class World:
         self.steps = list(steps)
         self._faults = Faults()
         faulty: Any = FaultyStore(store, self._faults)
-        self._recorder = Recorder(faulty)
-        self._service = ProcessService(faulty)
+        self._recorder = Recorder(faulty, announces=True)
+        self._service = ProcessService(faulty, announces=True)
+        self._relay = RelayService(faulty, self, batch_size=2)
         self._checker = TimeoutCheckerService(
             faulty,
             self._hear,
             requeuer=self,
+            announces=True,
             worker_lost_ms=WORKER_LOST_MS,
             batch_size=2,
             random_number=lambda: 0.5,
@@ -73,6 +76,8 @@ class World:
         #: Attempts that went on, or out again, without an answer: the log does not have all of their runs.
         self.untracked: set[LeaseKey] = set()
         self.told: list[ProcessStepTimedOut] = []
+        #: What other services have heard of each process: numbers and events.
+        self.heard: dict[str, list[tuple[int, Event]]] = {}
         self.with_handler = True
         self._numbers = count(1)
 
@@ -238,6 +243,22 @@ class World:
             raise RuntimeError("the team's handler is broken")
         self.told.append(event)
 
+    # Relays
+
+    def relay(self) -> None:
+        self._relay.relay()
+
+    def announce(self, unrelayed: Sequence[Unrelayed]) -> list[int]:
+        """The relays' `Announcer`. Now and then the broker takes a part only."""
+        accepted = []
+        for one in unrelayed:
+            count = self._faults.call(len, one.events) if one.events else 0
+            self.heard.setdefault(one.process_id, []).extend(
+                (number, event) for number, event in enumerate(one.events[:count], start=one.first_number)
+            )
+            accepted.append(count)
+        return accepted
+
     # People
 
     def by_hand(self, process: Process, step_name: str, action: str) -> None:
@@ -247,6 +268,7 @@ class World:
             "fail": lambda: self._service.fail_step(process.id, step_name, "by hand"),
             "retry": lambda: self._service.retry_step(process.id, step_name),
             "cancel": lambda: self._service.cancel(process.id),
+            "close": lambda: self._service.close_incident(process.id, step_name, by="ann"),
         }[action]
         with suppress(errors.InvalidTransition, errors.ProcessExists):
             act()
@@ -265,10 +287,13 @@ class World:
                     self.complete(0)
             clocks = self.store.due(now_ms=self.clock.now_ms() + 10**9, limit=100)
             if not clocks:
-                return
+                break
             self.clock.advance(CHECK_INTERVAL_MS)
             self.check()
-        raise AssertionError(f"clocks still run: {clocks}")
+        else:
+            raise AssertionError(f"clocks still run: {clocks}")
+        self.clock.advance(CLAIM_MS)
+        self.relay()
 
 
 def _attempt_of(run: Run) -> LeaseKey:
