@@ -5,6 +5,7 @@ A module for each kind of command; `group` says how one is written.
 
 from trellis_celery.cli import (  # noqa: F401 - each adds its commands to the group
     checking,
+    flower_tab,
     listing,
     maintenance,
     showing,

@@ -40,6 +40,9 @@ from trellis_celery.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+#: Each is called with every `Trellis` as it is made: what is offered around one, and must not be imported here.
+on_made: list[Callable[[Trellis], None]] = []
+
 
 class Trellis:
     """Tracks the bound tasks of a Celery app. Make one beside the app; it is also found as `app.trellis`.
@@ -87,6 +90,8 @@ class Trellis:
             self._on_finalize(app)
         else:
             app.on_after_finalize.connect(self._on_finalize, weak=False)
+        for tell in on_made:
+            tell(self)
 
     # What it is made of
 
