@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parents[2]
-COMMIT = "stores/redis/lua/commit.lua"
+COMMIT, RELAYED = (f"stores/redis/lua/{name}.lua" for name in ("commit", "relayed"))
 RUNS, OUTCOMES, TIMEOUTS, STEP = (f"domain/{name}.py" for name in ("runs", "outcomes", "timeouts", "step"))
 
 SUITES = {
@@ -58,7 +58,24 @@ MUTANTS = [
     Mutant("a finished step keeps its deadline", COMMIT, "redis.call('ZREM', KEYS[2], due)", ""),
     Mutant("a finished step keeps its lease", COMMIT, "redis.call('ZREM', KEYS[3], ARGV[7])", ""),
     Mutant("a finished step keeps its message", COMMIT, "redis.call('HDEL', KEYS[5], ARGV[2])", ""),
-    Mutant("counters are not kept", COMMIT, "redis.call('HINCRBY', KEYS[1], 'n:' .. ARGV[12], -1)", ""),
+    Mutant("counters are not kept", COMMIT, "redis.call('HINCRBY', KEYS[1], 'n:' .. bit, -1)", ""),
+    Mutant("the end of a process is not logged", COMMIT, "redis.call('RPUSH', KEYS[4], ARGV[own_end])", ""),
+    Mutant(
+        "the end of a process is logged again",
+        COMMIT,
+        "if is_terminal and new_end ~= old_end then",
+        "if is_terminal then",
+    ),
+    Mutant("events are not counted", COMMIT, "redis.call('HINCRBY', KEYS[11], by_type .. ARGV[i], ARGV[i + 1])", ""),
+    Mutant("what is announced does not wait", COMMIT, "if ARGV[16] == '1' then", "if false then"),
+    Mutant(
+        "a claim is taken back by the next event",
+        COMMIT,
+        "redis.call('ZADD', KEYS[10], 'NX', now",
+        "redis.call('ZADD', KEYS[10], now",
+    ),
+    Mutant("what came meanwhile does not wait", RELAYED, "if left > 0 then", "if false then"),
+    Mutant("an older mark takes back a newer one", RELAYED, "math.max(ARGV[2],", "math.min(ARGV[2],"),
     Mutant("the log is checked too late", COMMIT, "redis.call('LLEN', KEYS[4])", ""),
     Mutant(
         "a finished step starts",
@@ -103,7 +120,13 @@ MUTANTS = [
         "if step.state.is_terminal or step.attempt == 0 or _is_replaced(step, attempt=attempt, run_id=run_id):",
         "if step.attempt == 0:",
     ),
-    Mutant("any step is reopened", OUTCOMES, "if step.state is not StepState.FAILED:", "if False:"),
+    Mutant(
+        "any step is reopened",
+        OUTCOMES,
+        "if step.state is not StepState.FAILED and not step.has_incident:",
+        "if False:",
+    ),
+    Mutant("nobody sees to a step that was given up", TIMEOUTS, "        has_incident=True,\n", ""),
     Mutant("retries have no end", TIMEOUTS, "if not step.can_retry():", "if False:"),
     Mutant(
         "one retry too many",
