@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from celery.exceptions import TaskPredicate
+from opentelemetry import context as context_api
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanContext, SpanKind, Status, StatusCode
@@ -55,7 +56,8 @@ class OpenTelemetryTracer:
     def begin_attempt(
         self, attempt: Attempt, *, started_at_ms: int | None = None, stands_for: str | None = None
     ) -> OpenTelemetrySpan:
-        parent = attempt.process_traceparent or stands_for
+        traceparent = attempt.process_traceparent or stands_for
+        within = context_api.get_current() if traceparent is None else _context(traceparent)
         span = self._begin(
             f"process {attempt.process_type}.{attempt.step_name}",
             SpanKind.CONSUMER,
@@ -69,12 +71,12 @@ class OpenTelemetryTracer:
                 worker=attempt.worker,
                 message_id=attempt.task_id,
             ),
-            within=None if parent is None else _context(parent),
+            within=within,
             started_at_ms=started_at_ms,
         )
         with _nothing_raised():
             _link(span, stands_for, "stands_for")
-        return OpenTelemetrySpan(span, parent)
+        return OpenTelemetrySpan(span, parent=_place(within))
 
     def _begin(
         self,
@@ -95,7 +97,7 @@ class OpenTelemetryTracer:
 class OpenTelemetrySpan:
     """An `AttemptSpan`."""
 
-    def __init__(self, span: Span, parent: str | None) -> None:
+    def __init__(self, span: Span, *, parent: SpanContext) -> None:
         self._span = span
         self._parent = parent
 
@@ -127,7 +129,7 @@ class OpenTelemetrySpan:
     def _link_to_surroundings(self) -> None:
         """Another instrumentation may have made a span for the task, which is perhaps in another trace."""
         around = trace.get_current_span().get_span_context()
-        if around.is_valid and around != _place(self._parent):
+        if around.is_valid and around != self._parent:
             self._span.add_link(around, {"trellis.relation": "within"})
 
     def end(self, outcome: SpanOutcome, *, error: str = "", at_ms: int | None = None) -> None:
@@ -167,8 +169,8 @@ def _context(traceparent: str) -> Context:
     return _w3c.extract({"traceparent": traceparent}, context=Context())
 
 
-def _place(traceparent: str | None) -> SpanContext:
-    return trace.get_current_span(Context() if traceparent is None else _context(traceparent)).get_span_context()
+def _place(context: Context) -> SpanContext:
+    return trace.get_current_span(context).get_span_context()
 
 
 def _traceparent(span: Span) -> str | None:
@@ -178,6 +180,6 @@ def _traceparent(span: Span) -> str | None:
 
 
 def _link(span: Span, traceparent: str | None, relation: str) -> None:
-    place = _place(traceparent)
+    place = trace.INVALID_SPAN_CONTEXT if traceparent is None else _place(_context(traceparent))
     if place.is_valid:
         span.add_link(place, {"trellis.relation": relation})

@@ -140,9 +140,12 @@ class TestAttempts:
     def test_where_its_process_was_not_traced_the_parent_is_what_is_current(self, traces: Traces) -> None:
         with traces.other.start_as_current_span("run/check"):
             span = traces.tracer.begin_attempt(an_attempt())
+            with span.current():
+                pass
             span.end(SpanOutcome.COMPLETED)
 
         assert parent_id(traces.only(ATTEMPT)) == span_id(traces.only("run/check"))
+        assert links(traces.only(ATTEMPT)) == []
 
     def test_an_attempt_is_linked_to_the_one_before(self, traces: Traces) -> None:
         first = traces.tracer.begin_attempt(an_attempt())

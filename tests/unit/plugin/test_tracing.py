@@ -185,6 +185,42 @@ def test_the_attempt_after_a_reopened_step_follows_the_one_that_failed(trellis: 
     assert (attribute(second, "trellis.attempt"), attribute(second, "trellis.outcome")) == (2, "completed")
 
 
+def test_a_run_that_may_not_finish_any_more_is_late(trellis: Trellis, traces: Traces) -> None:
+    process = start(trellis)
+    runs: list[int] = []
+
+    def body() -> None:
+        runs.append(1)
+        if len(runs) == 1:
+            raise ValueError("no")
+        trellis.get_process(process.id).complete_step("check")
+
+    check = bind(trellis, body)
+    with process:
+        check.delay()
+    process.refresh().retry_step("check")
+    with process:
+        result = check.delay()
+
+    assert result.state == "IGNORED"
+    assert [attribute(span, "trellis.outcome") for span in traces.named(CHECK)] == ["failed", "late"]
+
+
+def test_a_run_that_is_ended_from_outside_gets_one_span_and_that_from_the_check(
+    trellis: Trellis, traces: Traces
+) -> None:
+    def body() -> None:
+        raise SystemExit
+
+    check = bind(trellis, body)
+    with start(trellis), pytest.raises(SystemExit):
+        check.delay()
+
+    assert traces.named(CHECK) == []
+    trellis.timeouts.check_for_timed_out_steps()
+    assert attribute(traces.only(CHECK), "trellis.outcome") == "lost"
+
+
 def test_a_span_is_ended_with_what_the_body_came_to_when_the_store_is_down(trellis: Trellis, traces: Traces) -> None:
     store = trellis.store
 

@@ -216,6 +216,20 @@ def test_what_nobody_started_has_no_span(world: World) -> None:
     assert world.traces.named(ATTEMPT) == []
 
 
+def test_a_run_that_replaced_itself_by_others_has_ended_its_own_span(world: World) -> None:
+    process = world.start()
+    world.run(process)
+    world.recorder.apply(
+        StepKey(process.id, "step"),
+        lambda step, *, now_ms: runs.hand_over(step, attempt=1, run_id="run 1", now_ms=now_ms),
+    )
+
+    world.check_after(1_000)
+
+    assert world.step(process).attempt == 2
+    assert world.traces.named(ATTEMPT) == []
+
+
 def test_a_run_that_was_not_traced_has_no_span(world: World) -> None:
     process = world.start()
     world.run(process, is_traced=False)
