@@ -60,7 +60,7 @@ def current(engine: Engine) -> str | None:
     """The schema that is there; None if there is none. Raises StoreUnavailable."""
     try:
         with engine.connect() as connection:
-            return _found(connection)
+            return found_in(connection)
     except exc.SQLAlchemyError as error:
         raise as_ours(error, needed_schema=HEAD) from error
 
@@ -70,12 +70,13 @@ def require_current(connection: Connection) -> None:
 
     Migrations only add, as records do, so that programs of the release before go on with what a newer one has made.
     """
-    found = _found(connection)
+    found = found_in(connection)
     if found is None or found < HEAD:
         raise errors.SchemaOutdated(found=found, needed=HEAD)
 
 
-def _found(connection: Connection) -> str | None:
+def found_in(connection: Connection) -> str | None:
+    """The schema that is there; None if there is none."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     return connection.scalar(select(column("version_num", String)).select_from(table(VERSION_TABLE)))
@@ -87,7 +88,7 @@ def _migrate(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(_LOCK_NUMBER)))
     begin_in_sqlite(connection, how="BEGIN EXCLUSIVE")
-    if (_found(connection) or "") <= HEAD:  # a newer release may have been here
+    if (found_in(connection) or "") <= HEAD:  # a newer release may have been here
         command.upgrade(config, "head")
 
 
