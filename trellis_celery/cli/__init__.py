@@ -5,10 +5,15 @@ A module for each kind of command; `group` says how one is written.
 
 from trellis_celery.cli import (  # noqa: F401 - each adds its commands to the group
     checking,
+    counting,
     flower_tab,
+    graphing,
+    incidents,
     listing,
     maintenance,
+    operating,
     showing,
+    watching,
 )
 from trellis_celery.cli.group import trellis
 

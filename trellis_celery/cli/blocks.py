@@ -24,26 +24,32 @@ class Tone(Enum):
 class Cell(NamedTuple):
     text: str
     tone: Tone = Tone.PLAIN
-    #: A second line, where there is no room for further columns.
-    below: str = ""
 
 
 class Column(NamedTuple):
     title: str
-    #: It is never wrapped: whoever copies from it needs it whole.
-    is_whole: bool = False
     is_number: bool = False
+    #: Where there is no room for it, it may stand below the others, behind this text. None: it stands beside them.
+    below: str | None = None
+
+
+#: What stands in a cell where there is nothing.
+NOTHING = Cell("-")
+#: How many, where there are none.
+ZERO = Cell("0", Tone.DIM)
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Cells one after the other, with nothing between them. It is not wrapped."""
+    """Cells one after the other, with nothing between them."""
 
     cells: Sequence[Cell] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
+    """A row for each thing. Where it is too wide for a terminal, some columns go below the others."""
+
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
 

@@ -60,7 +60,7 @@ class Glyphs:
 
 
 UNICODE = Glyphs(
-    spans=dict(zip(SpanKind, "·█░~▓", strict=True)), marks=dict(zip(MarkKind, "│!↻+✓✗∅☠↺«×○", strict=True)), beyond="›"
+    spans=dict(zip(SpanKind, "·█░~▓", strict=True)), marks=dict(zip(MarkKind, "│!↻+✓✗⊘⊠↺«×○", strict=True)), beyond="›"
 )
 ASCII = Glyphs(
     spans=dict(zip(SpanKind, ".=-~#", strict=True)), marks=dict(zip(MarkKind, "|!>+CFXGR<?o", strict=True)), beyond=")"
@@ -97,13 +97,17 @@ def gantt(
         )
         for name, row in zip(names, rows, strict=True)
     ]
-    return [*lines, _axis(bar, name_columns), _legend(rows, glyphs)]
+    return [*lines, _axis(bar, name_columns), *_legend(rows, timeline.end_ms, glyphs, columns)]
 
 
 def _beyond(row: TimelineRow, timeline: Timeline, now_ms: int, glyphs: Glyphs) -> str:
     """What is said of a deadline that lies behind the picture."""
     ahead = [mark for mark in row.marks if mark.kind is MarkKind.DEADLINE and mark.at_ms > timeline.end_ms]
     return f" {glyphs.beyond} {roughly(max(0, ahead[0].at_ms - now_ms))}" if ahead else ""
+
+
+def _has_beyond(rows: Sequence[TimelineRow], end_ms: int) -> bool:
+    return any(mark.kind is MarkKind.DEADLINE and mark.at_ms > end_ms for row in rows for mark in row.marks)
 
 
 @dataclass
@@ -147,15 +151,22 @@ def _axis(bar: _Bar, indent: int) -> Line:
     return Line((Cell(" " * (indent + 1) + "0" + end.rjust(bar.columns - 1), Tone.DIM),))
 
 
-def _legend(rows: Sequence[TimelineRow], glyphs: Glyphs) -> Line:
+def _legend(rows: Sequence[TimelineRow], end_ms: int, glyphs: Glyphs, columns: int) -> list[Line]:
     """Only what occurs."""
     spans = {span.kind for row in rows for span in row.spans}
-    marks = {mark.kind for row in rows for mark in row.marks}
+    marks = {mark.kind for row in rows for mark in row.marks if mark.at_ms <= end_ms}
     told = [
         *((glyphs.spans[span], span.value, _SPAN_TONES[span]) for span in SpanKind if span in spans),
         *((glyphs.marks[mark], _WORDS.get(mark, mark.value), _MARK_TONES[mark]) for mark in MarkKind if mark in marks),
+        *([(glyphs.beyond, "deadline in", Tone.DIM)] if _has_beyond(rows, end_ms) else []),
     ]
-    cells: list[Cell] = []
+    lines: list[list[Cell]] = [[]]
+    taken = 0
     for glyph, word, tone in told:
-        cells += [Cell(glyph, tone), Cell(f" {word}   ", Tone.DIM)]
-    return Line(cells)
+        gap = "   " if taken else ""
+        if taken + len(gap) + 2 + len(word) > columns:
+            lines.append([])
+            taken, gap = 0, ""
+        lines[-1] += [Cell(gap + glyph, tone), Cell(f" {word}", Tone.DIM)]
+        taken += len(gap) + 2 + len(word)
+    return [Line(cells) for cells in lines]

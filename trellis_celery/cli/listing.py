@@ -17,9 +17,6 @@ from trellis_celery.domain.process import ProcessState
 from trellis_celery.domain.queries import Position, ProcessFilter, ProcessSummary
 from trellis_celery.plugin.extension import Trellis
 
-#: A terminal of so many columns has room for one line a process.
-WIDE = 130
-
 
 @command("list")
 @option("--state", type=click.Choice([state.value for state in ProcessState]), help="Only processes in this state.")
@@ -49,52 +46,36 @@ def list_processes(
         for process in processes:
             output.data(data.of_summary(process))
         return
-    is_narrow = output.is_rich and output.width < WIDE
-    output.page(process_table(processes, now_ms=trellis.store.now_ms(), is_narrow=is_narrow))
+    output.page(process_table(processes, now_ms=trellis.store.now_ms()))
     if len(processes) == limit:
         output.say(f"There may be more: --after {data.position(processes[-1].position)}")
 
 
-def process_table(processes: Sequence[ProcessSummary], *, now_ms: int, is_narrow: bool = False) -> list[Block]:
-    """A row for each. `is_narrow`: two lines a row, where one would be broken anyhow."""
+def process_table(processes: Sequence[ProcessSummary], *, now_ms: int) -> list[Block]:
+    """A row for each."""
     if not processes:
         return [line("No processes.")]
-    if is_narrow:
-        return [Table(_NARROW, [_narrow_row(process, now_ms) for process in processes])]
-    return [Table(_WIDE, [_wide_row(process, now_ms) for process in processes])]
+    return [Table(_COLUMNS, [_row(process, now_ms) for process in processes])]
 
 
-_WIDE = (
-    Column("PROCESS", is_whole=True),
-    Column("TYPE"),
-    Column("TENANT"),
-    Column("AGGREGATE"),
+_COLUMNS = (
+    Column("PROCESS"),
+    Column("TYPE", below=""),
+    Column("TENANT", below="tenant "),
+    Column("AGGREGATE", below=""),
     Column("STATE"),
     Column("STEPS", is_number=True),
-    Column("STARTED", is_whole=True),
+    Column("STARTED"),
 )
-_NARROW = (Column("PROCESS"), Column("STATE"), Column("STEPS", is_number=True), Column("STARTED", is_whole=True))
 
 
-def _wide_row(process: ProcessSummary, now_ms: int) -> list[Cell]:
+def _row(process: ProcessSummary, now_ms: int) -> list[Cell]:
     key = process.key
     return [
         Cell(process.id),
         Cell(key.process_type),
         Cell(key.tenant_id),
         Cell(f"{key.aggregate_type} {key.aggregate_id}"),
-        *_progress(process, now_ms),
-    ]
-
-
-def _narrow_row(process: ProcessSummary, now_ms: int) -> list[Cell]:
-    key = process.key
-    about = f"{key.process_type}, {key.aggregate_type} {key.aggregate_id}, {key.tenant_id}"
-    return [Cell(process.id, below=about), *_progress(process, now_ms)]
-
-
-def _progress(process: ProcessSummary, now_ms: int) -> list[Cell]:
-    return [
         tones.state_of_process(process),
         Cell(f"{process.steps_finished}/{process.steps_total}"),
         Cell(ago(now_ms - process.started_at_ms)),

@@ -10,9 +10,10 @@ from typing import Any
 
 import click
 
+from trellis_celery import errors
 from trellis_celery.cli import completion
 from trellis_celery.cli.group import option
-from trellis_celery.domain.identity import is_process_id
+from trellis_celery.domain.identity import is_process_id, require_identifier
 from trellis_celery.domain.queries import Position
 
 #: A text that a person writes into the log is not longer.
@@ -47,6 +48,18 @@ class TextType(click.ParamType):  # type: ignore[type-arg]
         if re.search("[\x00\ud800-\udfff]", text):
             self.fail(f"{text!r} has broken Unicode, which no store can hold", param, ctx)
         return text
+
+
+class NameType(click.ParamType):  # type: ignore[type-arg]
+    """Who did something."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return require_identifier("the name", value)
+        except errors.InvalidIdentifier as error:
+            self.fail(str(error), param, ctx)
 
 
 _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]

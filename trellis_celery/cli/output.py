@@ -15,7 +15,7 @@ import msgspec
 
 from trellis_celery.cli import text
 from trellis_celery.cli.blocks import Block
-from trellis_celery.cli.gantt import Glyphs, glyphs_for
+from trellis_celery.cli.gantt import glyphs_for
 from trellis_celery.cli.visible import escaped, visible
 
 #: How wide a picture is where there is no terminal.
@@ -35,6 +35,8 @@ class Output:
         self.as_json = as_json
         self.command_line = command_line
         self._no_color = no_color
+        #: The characters that pictures can be drawn with. A live picture puts something else in standard output's place.
+        self.glyphs = glyphs_for(sys.stdout.encoding)
 
     @cached_property
     def is_terminal(self) -> bool:
@@ -52,9 +54,9 @@ class Output:
         return shutil.get_terminal_size().columns if self.is_terminal else WIDTH_OF_PIPES
 
     @property
-    def glyphs(self) -> Glyphs:
-        """The characters that pictures can be drawn with."""
-        return glyphs_for(sys.stdout.encoding)
+    def height(self) -> int:
+        """Lines there are for a picture."""
+        return shutil.get_terminal_size().lines
 
     @cached_property
     def console(self) -> Any:

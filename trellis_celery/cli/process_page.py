@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from trellis_celery.cli import advice, tones
-from trellis_celery.cli.blocks import Block, Cell, Column, Line, Table, Tone, line
+from trellis_celery.cli.blocks import NOTHING, Block, Cell, Column, Line, Table, Tone, line
 from trellis_celery.cli.gantt import UNICODE, Glyphs, gantt
 from trellis_celery.cli.times import ago, moment
 from trellis_celery.domain.events import Event
@@ -82,11 +82,16 @@ def picture(
     return [*gantt(timeline, now_ms=now_ms, columns=columns, glyphs=glyphs, rows=shown), *more, line()]
 
 
+_STEP_COLUMNS = (Column("STEP"), Column("STATE"), Column("ATTEMPT"), Column("DEADLINE"))
+
+
 def step_table(steps: Iterable[ProcessStep], *, now_ms: int, arguments: Mapping[str, str] | None = None) -> Table:
     """How far each step is. `arguments`: those of tasks, by step, where they may be shown."""
-    columns = [Column("STEP"), Column("STATE"), Column("ATTEMPT"), Column("DEADLINE"), Column("WORKER")]
-    columns += [Column("ARGUMENTS")] if arguments else []
-    return Table([*columns, Column("LAST ERROR")], [_step_row(step, now_ms, arguments or {}) for step in steps])
+    columns = [*_STEP_COLUMNS, Column("WORKER", below="")]
+    columns += [Column("ARGUMENTS", below="")] if arguments else []
+    return Table(
+        [*columns, Column("LAST ERROR", below="")], [_step_row(step, now_ms, arguments or {}) for step in steps]
+    )
 
 
 def _step_row(step: ProcessStep, now_ms: int, arguments: Mapping[str, str]) -> list[Cell]:
@@ -94,24 +99,28 @@ def _step_row(step: ProcessStep, now_ms: int, arguments: Mapping[str, str]) -> l
     is_late = step.deadline_ms is not None and step.deadline_ms <= now_ms
     deadline = "-" if step.deadline_ms is None else f"{step.deadline_kind} {ago(now_ms - step.deadline_ms)}"
     return [
-        Cell(step.name, below="external" if step.external else ""),
+        Cell(step.name),
         tones.state_of_step(step),
         Cell(f"{step.attempt} of {attempts}" if step.attempt else "-"),
         Cell(deadline, Tone.WARNING if is_late else Tone.PLAIN),
-        Cell(step.worker or "-"),
-        *([Cell(arguments.get(step.name, "-"))] if arguments else []),
-        Cell(step.last_error or "-", Tone.BAD if step.has_incident else Tone.PLAIN),
+        Cell("external") if step.external else _known(step.worker),
+        *([_known(arguments.get(step.name))] if arguments else []),
+        _known(step.last_error, Tone.BAD if step.has_incident else Tone.PLAIN),
     ]
 
 
-_LOG_COLUMNS = [
-    Column("AT", is_number=True, is_whole=True),
+def _known(text: str | None, tone: Tone = Tone.PLAIN) -> Cell:
+    return Cell(text, tone) if text else NOTHING
+
+
+_LOG_COLUMNS = (
+    Column("AT", is_number=True),
     Column("EVENT"),
     Column("STEP"),
     Column("ATTEMPT"),
-    Column("BY"),
-    Column("DETAIL"),
-]
+    Column("BY", below="by "),
+    Column("DETAIL", below=""),
+)
 
 
 def log_table(history: Sequence[Event], *, start_ms: int) -> Table:
@@ -123,10 +132,10 @@ def _event_row(event: Event, start_ms: int) -> list[Cell]:
     return [
         Cell(f"+{(event.occurred_at_ms - start_ms) / 1000:.3f} s"),
         Cell(event.kind, tones.of_event(event.kind)),
-        Cell(event.step_name or "-"),
-        Cell(str(event.attempt or "-")),
-        Cell(event.by or "-"),
-        Cell(event.detail or "-"),
+        _known(event.step_name),
+        _known(str(event.attempt or "")),
+        _known(event.by),
+        _known(event.detail),
     ]
 
 
