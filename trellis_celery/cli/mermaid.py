@@ -50,7 +50,7 @@ def _flow(about: Sequence[str], steps: Sequence[ProcessStep], labels: Sequence[S
         "flowchart LR",
         f"    start([{_label(about)}])",
         *(
-            f"    step{number}[/{_label(label)}/]" if step.external else f"    step{number}[{_label(label)}]"
+            f"    step{number}[[{_label(label)}]]" if step.external else f"    step{number}[{_label(label)}]"
             for number, (step, label) in enumerate(zip(steps, labels, strict=True))
         ),
     ]
@@ -59,11 +59,11 @@ def _flow(about: Sequence[str], steps: Sequence[ProcessStep], labels: Sequence[S
 def _ends(count: int, state: ProcessState | None = None) -> list[str]:
     every = " & ".join(f"step{number}" for number in range(count))
     lines = [
-        '    completed(["completed"])',
-        '    failed(["failed"])',
+        '    completed(["completed<br/>when every step is"])',
+        '    failed(["failed<br/>when a step fails or is given up"])',
         f"    start --> {every}",
-        f'    {every} -->|"all completed"| completed',
-        f'    {every} -.->|"one fails or is given up"| failed',
+        f"    {every} --> completed",
+        f"    {every} -.-> failed",
     ]
     if state is ProcessState.CANCELLED:
         lines += ['    cancelled(["cancelled"])', f"    {every} --> cancelled"]

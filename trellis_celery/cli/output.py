@@ -35,7 +35,7 @@ class Output:
         self.as_json = as_json
         self.command_line = command_line
         self._no_color = no_color
-        #: The characters that pictures can be drawn with. A live picture puts something else in standard output's place.
+        #: The characters that pictures can be drawn with; asked now, because a live picture replaces standard output.
         self.glyphs = glyphs_for(sys.stdout.encoding)
 
     @cached_property
