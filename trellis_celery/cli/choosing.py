@@ -10,7 +10,7 @@ import click
 
 from trellis_celery import errors
 from trellis_celery.cli.output import Output
-from trellis_celery.cli.visible import visible
+from trellis_celery.cli.visible import quoted, visible
 from trellis_celery.domain.events import Event
 from trellis_celery.domain.process import Process
 from trellis_celery.domain.queries import ProcessFilter, ProcessSummary
@@ -56,7 +56,7 @@ def step_of(process: Process, step_name: str) -> ProcessStep:
     near = difflib.get_close_matches(step_name, process.steps, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise click.ClickException(
-        visible(f"process {process.id} has no step {step_name!r}: {hint}Its steps are {_named(process.steps)}")
+        visible(f"process {process.id} has no step {quoted(step_name)}: {hint}Its steps are {_named(process.steps)}")
     )
 
 
@@ -73,7 +73,7 @@ def chosen(trellis: Trellis, process_id: str | None, **key: Any) -> str:
     live = [process for process in found if not process.state.is_terminal]
     match live or found:
         case []:
-            raise click.ClickException(visible(f"no process is about {key['aggregate_id']!r}"))
+            raise click.ClickException(visible(f"no process is about {quoted(key['aggregate_id'])}"))
         case [one]:
             return one.id
         case several:

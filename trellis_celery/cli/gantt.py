@@ -123,7 +123,7 @@ class _Bar:
         for kind in _SPAN_TONES:
             for span in row.spans:
                 if span.kind is kind:
-                    self._fill(self._column(span.start_ms), self._column(span.end_ms), kind)
+                    self._fill(self._place(span.start_ms), self._place(span.end_ms), kind)
         for mark_kind in _MARK_TONES:
             for mark in row.marks:
                 if mark.kind is mark_kind and mark.at_ms <= self.end_ms:
@@ -133,17 +133,20 @@ class _Bar:
             for tone, same in groupby(self.cells, key=lambda cell: cell.tone)
         ]
 
-    def _fill(self, first: int, last: int, kind: SpanKind) -> None:
+    def _fill(self, first: int, end: int, kind: SpanKind) -> None:
         """At least one column: a short run is seen, however long the process takes."""
-        for column in range(first, max(last, first + 1)):
+        first = min(first, self.columns - 1)
+        for column in range(first, max(end, first + 1)):
             self.cells[column] = Cell(self.glyphs.spans[kind], _SPAN_TONES[kind])
 
     def _put(self, mark: Mark) -> None:
-        self.cells[self._column(mark.at_ms)] = Cell(self.glyphs.marks[mark.kind], _MARK_TONES[mark.kind])
+        column = min(self._place(mark.at_ms), self.columns - 1)
+        self.cells[column] = Cell(self.glyphs.marks[mark.kind], _MARK_TONES[mark.kind])
 
-    def _column(self, at_ms: int) -> int:
+    def _place(self, at_ms: int) -> int:
+        """How many columns are before this time."""
         length_ms = max(1, self.end_ms - self.start_ms)
-        return min(self.columns - 1, (at_ms - self.start_ms) * self.columns // length_ms)
+        return (at_ms - self.start_ms) * self.columns // length_ms
 
 
 def _axis(bar: _Bar, indent: int) -> Line:

@@ -10,7 +10,7 @@ from trellis_celery.cli import choosing, completion, declared, mermaid
 from trellis_celery.cli.group import command
 from trellis_celery.cli.options import by_key
 from trellis_celery.cli.output import Output
-from trellis_celery.cli.visible import visible
+from trellis_celery.cli.visible import quoted, visible
 from trellis_celery.domain.definitions import ProcessType
 from trellis_celery.domain.identity import is_process_id
 from trellis_celery.domain.process import Process
@@ -52,7 +52,7 @@ def _declaration(trellis: Trellis, name: str | None) -> type[ProcessType]:
         raise click.UsageError(visible(f"name a process type or a process; the types are {names}"))
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
-    raise click.ClickException(visible(f"no process type is called {name!r}: {hint}The types are {names}"))
+    raise click.ClickException(visible(f"no process type is called {quoted(name)}: {hint}The types are {names}"))
 
 
 def _import_tasks(trellis: Trellis) -> None:

@@ -93,16 +93,16 @@ def cancel(trellis: Trellis, output: Output, *, reason: str, by: str | None, yes
 
 @command("close")
 @one_step
-@option("--note", type=TextType(), default="", help="Why nothing more is to be done, for the log.")
+@option("--note", type=TextType(), help="Why nothing more is to be done, for the log.")
 @_by_hand
 def close(
-    trellis: Trellis, output: Output, *, step_name: str, note: str, by: str | None, yes: bool, **which: Any
+    trellis: Trellis, output: Output, *, step_name: str, note: str | None, by: str | None, yes: bool, **which: Any
 ) -> None:
     """Close the incident of a step that was given up on: somebody has looked at it, and it is to stay as it is."""
     process, step = _step(trellis, output, step_name, which)
     _confirm(yes, f"Close the incident of {_named(process, step)}")
     by = by or user_at_host()
-    trellis.processes.close_incident(process, step.name, by=by, note=note)
+    trellis.processes.close_incident(process, step.name, by=by, note=note or "")
     _tell(output, process, process.steps[step.name], action="closed", by=by)
 
 

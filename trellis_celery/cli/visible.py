@@ -42,6 +42,11 @@ def fitting(text: str, columns: int) -> str:
     return f"{kept}…"
 
 
+def quoted(text: str, columns: int = 80) -> str:
+    """A text that somebody typed, as an error repeats it."""
+    return f"'{fitting(visible(text), columns)}'"
+
+
 def _escape(character: str) -> str:
     units = character.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[place : place + 2].hex()}" for place in range(0, len(units), 2))

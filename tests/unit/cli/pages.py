@@ -23,6 +23,10 @@ class Shop:
         self.store = MemoryStore(clock=self.clock)
         self.service = ProcessService(self.store)
 
+    @staticmethod
+    def a_step() -> list[ProcessStep]:
+        return [ProcessStep("only")]
+
     def order(self, number: int = 1, *, steps: Sequence[ProcessStep] = (), **options: object) -> str:
         """Start an order with the steps `charge`, one retry, and `ship`; return its id."""
         process = self.service.start_process(
