@@ -75,18 +75,7 @@ class Bench:
 
     def keys_of_commit(self, process: Process) -> list[str]:
         """As in the header of commit.lua."""
-        shard, keys = shard_of(process.id), self.keys
-        return [
-            keys.process(process.id),
-            keys.deadlines(shard),
-            keys.leases(shard),
-            keys.log(process.id),
-            keys.messages(process.id),
-            keys.live(shard),
-            keys.index(shard),
-            keys.waiting(shard),
-            keys.archived(shard),
-        ]
+        return self.keys.all_of(process.id)
 
 
 @pytest.fixture
@@ -447,19 +436,19 @@ def _spoil(raw: Any, key: str) -> None:
 
 
 class TestWrongTypes:
-    @pytest.mark.parametrize("number", range(9), ids=lambda number: f"key {number + 1}")
+    @pytest.mark.parametrize("number", range(11), ids=lambda number: f"key {number + 1}")
     @pytest.mark.parametrize("is_batch", [False, True], ids=["alone", "in a batch"])
     def test_a_commit_that_meets_a_key_of_a_wrong_type_writes_nothing(
         self, bench: Bench, number: int, is_batch: bool
     ) -> None:
         process, other = bench.start_process(), bench.start_process(aggregate_id="other")
         builders.apply(bench.store, process, builders.queue(at_ms=1), message=b"message")
+        builders.apply(bench.store, process, builders.start(is_leased=True), lease_ms=60_000)
         _spoil(bench.raw, bench.keys_of_commit(process)[number])
         before = bench.contents()
-        # It goes from one class to another, and into one whose processes are finished.
-        changes = [builders.change(process, builders.fail(), lease_ms=1, message=b"other")]
-        if is_batch:
-            changes.append(builders.change(process, builders.fail(), lease_ms=1))
+        # One that writes every key: it goes from one class to another, and into one whose processes are finished.
+        failing = partial(builders.change, process, builders.fail(), message=b"other", is_announced=True)
+        changes = [failing(), failing()] if is_batch else [failing()]
 
         outcomes = bench.store.commit(changes)
 

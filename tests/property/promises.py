@@ -104,7 +104,9 @@ def check_succession(before: ProcessStep, after: ProcessStep) -> None:
     assert after.version >= before.version
     assert after.attempt >= before.attempt
     if before.state.is_terminal and after.attempt == before.attempt:
-        assert replace(after, version=before.version) == before, "a finished step has changed"
+        seen_to = before.has_incident and not after.has_incident  # closing one changes nothing else
+        known = replace(before, has_incident=False) if seen_to else before
+        assert replace(after, version=before.version) == known, "a finished step has changed"
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,6 @@ from trellis_celery.stores.redis.line import Line, all_good
 from trellis_celery.stores.tallies import Total, events_of, lateness_of
 
 
-def total_field(step_name: str, name: str) -> bytes:
-    """The field of a total behind the digest of its type. No name has a line break in it."""
-    return f"{name}\n{step_name}".encode()
-
-
 class Census:
     def __init__(self, line: Line, keys: Keys) -> None:
         self._line = line

@@ -18,6 +18,7 @@ class Keys:
         self._prefix = prefix
         #: hash: when timed-out steps were last looked for.
         self.last_check = f"{prefix}:last_check"
+        self._of_shard = {shard: self._indexes(shard) for shard in ALL_SHARDS}
 
     def deadlines(self, shard: str) -> str:
         """sorted set: step member -> deadline, epoch ms"""
@@ -66,6 +67,30 @@ class Keys:
     def messages(self, process_id: str) -> str:
         """hash: step -> the message of its task"""
         return f"{self._prefix}:{{{shard_of(process_id)}}}:messages:{process_id}"
+
+    def all_of(self, process_id: str) -> list[str]:
+        """Every key that has something of the process, in the order in which the scripts take them."""
+        deadlines, leases, *others = self._of_shard[shard_of(process_id)]
+        return [
+            self.process(process_id),
+            deadlines,
+            leases,
+            self.log(process_id),
+            self.messages(process_id),
+            *others,
+        ]
+
+    def _indexes(self, shard: str) -> tuple[str, ...]:
+        return (
+            self.deadlines(shard),
+            self.leases(shard),
+            self.live(shard),
+            self.index(shard),
+            self.waiting(shard),
+            self.archived(shard),
+            self.outbox(shard),
+            self.totals(shard),
+        )
 
 
 def step_member(key: StepKey) -> str:

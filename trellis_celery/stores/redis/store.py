@@ -20,22 +20,22 @@ from redis.cluster import RedisCluster
 from trellis_celery import errors
 from trellis_celery.domain.events import Event, EventKind
 from trellis_celery.domain.identity import BusinessKey, is_process_id, shard_of
-from trellis_celery.domain.process import OWN_RECORD, Process, end_events
+from trellis_celery.domain.process import OWN_RECORD, Process
 from trellis_celery.domain.queries import Finished, Position, ProcessFilter, ProcessSummary, Stats
 from trellis_celery.domain.step import ProcessStep
 from trellis_celery.ports import EVERYTHING, Change, Committed, Conflict, Due, LastCheck, LeaseKey, StepKey, Unrelayed
 from trellis_celery.stores import classes, codec
 from trellis_celery.stores.digests import digest
-from trellis_celery.stores.redis import listing, records
-from trellis_celery.stores.redis.census import Census, total_field
+from trellis_celery.stores.redis import listing, records, writes
+from trellis_celery.stores.redis.census import Census
 from trellis_celery.stores.redis.connect import Client
 from trellis_celery.stores.redis.keys import ALL_SHARDS, Keys, lease_member, read_deadline, read_lease, step_member
 from trellis_celery.stores.redis.line import Line, all_good, whole
 from trellis_celery.stores.redis.lists import ProcessLists
 from trellis_celery.stores.redis.outbox import RedisOutbox
 from trellis_celery.stores.redis.translate import as_ours, translated
+from trellis_celery.stores.redis.writes import total_field
 from trellis_celery.stores.server_clock import ServerClock
-from trellis_celery.stores.tallies import tallies_of
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ class RedisStore:
                     process.process_type,
                     codec.dump_event(started),
                     *listing.entries(listing.seed_of(process), classes.class_of(classes.counts_of(process))),
-                    digest(process.process_type) + total_field(OWN_RECORD, started.kind),
+                    digest(process.process_type) + total_field(OWN_RECORD, started.kind).encode(),
                     "1" if is_announced else "",
                     len(deadlines),
                     *chain.from_iterable(deadlines),
@@ -170,7 +170,7 @@ class RedisStore:
         since = "" if finished_since_ms is None else finished_since_ms
         with translated(process_id):
             reply = self._delete(
-                keys=self._keys_of(process_id), args=[process_id, since, len(deadlines), *deadlines, *leases]
+                keys=self._keys.all_of(process_id), args=[process_id, since, len(deadlines), *deadlines, *leases]
             )
         return bool(reply)
 
@@ -212,54 +212,7 @@ class RedisStore:
         return self._outcome(change, reply, called_at_s)
 
     def _call(self, change: Change) -> dict[str, list[Any]]:
-        before, after, events = change.transition.before, change.transition.after, change.transition.events
-        process_id, step_name = change.key
-        moved = classes.moved(before, after)
-        tallies = list(tallies_of(events, change.lateness_ms))
-        ends = end_events(change.occurred_at_ms) if any(moved) else ()
-        old_lease = lease_member(LeaseKey(process_id, step_name, before.attempt)) if before.is_leased else ""
-        new_lease = lease_member(LeaseKey(process_id, step_name, after.attempt)) if after.is_leased else ""
-        return {
-            "keys": self._keys_of(process_id),
-            "args": [
-                process_id,
-                step_name,
-                before.version,
-                change.token,
-                codec.dump_step(after),
-                "" if after.deadline_ms is None else after.deadline_ms,
-                old_lease if old_lease != new_lease else "",
-                new_lease if old_lease != new_lease else "",
-                change.lease_ms,
-                *_message_arguments(change),
-                *("".join(map(str, bits)) for bits in moved),
-                classes.CLASS_OF_SET,
-                classes.END_OF_CLASS,
-                "1" if change.is_announced and events else "",
-                len(events),
-                len(tallies),
-                *map(codec.dump_event, events),
-                *chain.from_iterable((total_field(step, name), amount) for step, name, amount in tallies),
-                *chain.from_iterable((codec.dump_event(end), total_field(end.step_name, end.kind)) for end in ends),
-            ],
-        }
-
-    def _keys_of(self, process_id: str) -> list[str]:
-        """Every key that has something of the process."""
-        shard = shard_of(process_id)
-        return [
-            self._keys.process(process_id),
-            self._keys.deadlines(shard),
-            self._keys.leases(shard),
-            self._keys.log(process_id),
-            self._keys.messages(process_id),
-            self._keys.live(shard),
-            self._keys.index(shard),
-            self._keys.waiting(shard),
-            self._keys.archived(shard),
-            self._keys.outbox(shard),
-            self._keys.totals(shard),
-        ]
+        return {"keys": self._keys.all_of(change.process_id), "args": writes.dump(change)}
 
     def _outcome(self, change: Change, reply: Any, called_at_s: float) -> Committed | Conflict | Exception:
         if isinstance(reply, Exception):
@@ -367,12 +320,6 @@ class RedisStore:
 
 def _script(name: str) -> str:
     return files("trellis_celery.stores.redis").joinpath("lua", name).read_text()
-
-
-def _message_arguments(change: Change) -> tuple[str, bytes]:
-    if not change.transition.after.needs_message:
-        return "drop", b""
-    return ("keep", b"") if change.message is None else ("store", change.message)
 
 
 def _since(due: Due) -> int:

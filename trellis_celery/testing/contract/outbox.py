@@ -151,3 +151,12 @@ class OutboxPromises:
 
         (found,) = outbox.claim_unrelayed(limit=10, until_ms=LATER_MS)
         assert (found.first_number, [event.kind for event in found.events]) == (4, [EventKind.STEP_REOPENED])
+
+    def test_what_happens_meanwhile_takes_no_claim_back(
+        self, store: ProcessStore, outbox: Outbox, process: Process
+    ) -> None:
+        outbox.claim_unrelayed(limit=10, until_ms=LATER_MS)
+
+        announced(store, process, start())
+
+        assert outbox.claim_unrelayed(limit=10, until_ms=LATER_MS) == []
