@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
@@ -9,7 +13,7 @@ from uuid import uuid4
 import pytest
 from kombu import Queue
 
-from tests.support.cluster import Cluster
+from tests.support.cluster import ROOT, Cluster
 from tests.support.programs import free_port
 from tests.support.waiting import eventually
 from trellis_celery import ProcessHandle, ProcessState
@@ -129,3 +133,32 @@ def test_while_the_broker_is_away_everything_waits(cluster: Cluster, subscribe: 
     assert (report.relayed, report.failed, report.waiting) == (0, 1, 1)
     assert subscriber.heard(process) == []
     assert cluster.trellis.store.unrelayed()[0] == 1
+
+
+def shell(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "celery", "--quiet", "-A", APP, "trellis", *arguments]
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def test_the_shell_relays_and_discards(cluster: Cluster, subscribe: Callable[[str], Subscriber]) -> None:
+    subscriber = subscribe("#")
+    process = start(cluster)
+
+    relayed = shell(cluster, "relay", "--json")
+    process.complete_step("charge")
+    discarded = shell(cluster, "relay", "--discard", "--json")
+    nothing = shell(cluster, "relay")
+
+    assert (relayed.returncode, json.loads(relayed.stdout)) == (0, {"relayed": 1, "failed": 0, "waiting": 0})
+    assert (discarded.returncode, json.loads(discarded.stdout)) == (0, {"discarded": 1})
+    assert (nothing.returncode, nothing.stdout.strip()) == (0, "relayed: 0, failed: 0, waiting: 0")
+    assert [one["number"] for one in subscriber.heard(process)] == [1]

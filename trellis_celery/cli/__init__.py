@@ -6,12 +6,14 @@ A module for each kind of command; `group` says how one is written.
 from trellis_celery.cli import (  # noqa: F401 - each adds its commands to the group
     checking,
     counting,
+    doctor,
     flower_tab,
     graphing,
     incidents,
     listing,
     maintenance,
     operating,
+    relaying,
     showing,
     watching,
 )

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import signal
 import socket
-import threading
-from types import FrameType
+from functools import partial
 
 import click
 
-from trellis_celery import errors
 from trellis_celery.cli.blocks import line
 from trellis_celery.cli.group import command, option
+from trellis_celery.cli.looping import repeat
 from trellis_celery.cli.output import Output
 from trellis_celery.plugin.extension import Trellis
 from trellis_celery.services.timeouts import CheckReport
@@ -35,7 +33,9 @@ def check(trellis: Trellis, output: Output, *, loop: bool, interval_s: float | N
     if interval_s is not None and not loop:
         raise click.UsageError("--interval is for --loop")
     if loop:
-        _repeat(trellis, output, interval_s or trellis.settings.check_interval_ms / 1000)
+        interval_s = interval_s or trellis.settings.check_interval_ms / 1000
+        check_once = partial(trellis.timeouts.check_for_timed_out_steps, by=_by())
+        repeat(output, interval_s, lambda: _tell_if_any(output, check_once()), doing="Checking")
         return
     report = trellis.timeouts.check_for_timed_out_steps(by=_by())
     _tell(output, report)
@@ -43,31 +43,9 @@ def check(trellis: Trellis, output: Output, *, loop: bool, interval_s: float | N
         raise click.ClickException(f"{report.failed} steps could not be checked; the log says why. They stay due")
 
 
-def _repeat(trellis: Trellis, output: Output, interval_s: float) -> None:
-    """Tell of passes that did something. A store that is away is told once, and asked again."""
-    stopped = threading.Event()
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        stopped.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    output.say(f"Checking every {interval_s:g} s until SIGINT or SIGTERM.")
-    is_away = False
-    while not stopped.is_set():
-        try:
-            report = trellis.timeouts.check_for_timed_out_steps(by=_by())
-        except (errors.StoreUnavailable, errors.SchemaOutdated) as error:
-            if not is_away:
-                output.say(f"Error: {error}. Trying again every {interval_s:g} s.")
-            is_away = True
-        else:
-            if is_away:
-                output.say("The store answers again.")
-            is_away = False
-            if any(dataclasses.astuple(report)):
-                _tell(output, report)
-        stopped.wait(interval_s)
+def _tell_if_any(output: Output, report: CheckReport) -> None:
+    if any(dataclasses.astuple(report)):
+        _tell(output, report)
 
 
 def _by() -> str:
