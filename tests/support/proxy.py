@@ -6,6 +6,7 @@ import selectors
 import socket
 import struct
 import threading
+import time
 from contextlib import suppress
 from enum import Enum, auto
 
@@ -35,6 +36,7 @@ class Proxy:
         self._clients: set[socket.socket] = set()
         self._silent: set[socket.socket] = set()
         self._is_closing = False
+        self._is_cutting = threading.Event()
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
 
     def lose(self, *losses: Loss) -> None:
@@ -44,6 +46,14 @@ class Proxy:
     def lose_after(self, replies: int, loss: Loss) -> None:
         """So many replies go through first."""
         self._losses.extend([*[None] * replies, loss])
+
+    def cut(self) -> int:
+        """Reset all connections that there are, and return how many that were."""
+        count = len(self._clients)
+        self._is_cutting.set()
+        while self._is_cutting.is_set():
+            time.sleep(0.005)
+        return count
 
     def __enter__(self) -> Proxy:
         self._selector.register(self._listener, selectors.EVENT_READ)
@@ -66,6 +76,10 @@ class Proxy:
                     self._accept()
                 elif source in self._peers:
                     self._forward(source)
+            if self._is_cutting.is_set():
+                for client in list(self._clients):
+                    self._reset(client)
+                self._is_cutting.clear()
 
     def _accept(self) -> None:
         client, _ = self._listener.accept()

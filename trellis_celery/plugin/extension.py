@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal, cast
 
 from celery import Celery, signals
@@ -18,9 +18,10 @@ from trellis_celery.domain.definitions import ProcessType
 from trellis_celery.domain.events import ProcessStepTimedOut
 from trellis_celery.domain.process import Process
 from trellis_celery.domain.queries import Position, ProcessFilter, ProcessSummary
+from trellis_celery.monitoring.celery_events import CeleryEventSink
 from trellis_celery.monitoring.log import LogSink
 from trellis_celery.monitoring.signals import SignalSink
-from trellis_celery.plugin import beat
+from trellis_celery.plugin import beat, broker
 from trellis_celery.plugin import signals as receivers
 from trellis_celery.plugin.bindings import Bindings
 from trellis_celery.plugin.exchange import ExchangeAnnouncer
@@ -73,7 +74,7 @@ class Trellis:
         self.bindings = Bindings(app)
         #: What tracking could not do since this process started, by what it was about.
         self.untracked: Counter[str] = Counter()
-        self._sinks: tuple[EventSink, ...] = (LogSink(), SignalSink(self), *sinks)
+        self._given_sinks = tuple(sinks)
         self._on_timed_out = on_timed_out
         self._store = store
         self._opened: dict[int, ProcessStore] = {}
@@ -99,6 +100,13 @@ class Trellis:
     def settings(self) -> Settings:
         """The settings; read when first needed. Raises ConfigurationError."""
         return Settings.from_conf(self.app.conf)
+
+    @cached_property
+    def _sinks(self) -> tuple[EventSink, ...]:
+        sinks: list[EventSink] = [LogSink(), SignalSink(self)]
+        if self.settings.celery_events:
+            sinks.append(CeleryEventSink(self.app, partial(broker.connect, self.app)))
+        return (*sinks, *self._given_sinks)
 
     @cached_property
     def tracer(self) -> Tracer | None:
