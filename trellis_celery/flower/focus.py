@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trellis_celery.domain.process import Process
-from trellis_celery.domain.step import DeadlineKind, ProcessStep, StepState
+from trellis_celery.domain.step import DeadlineKind, OnTimeout, ProcessStep, StepState
 from trellis_celery.domain.timeouts import MAX_DOUBLINGS
 
 
 @dataclass(frozen=True, slots=True)
 class Doing:
-    """What a step does now, in words that follow its name."""
+    """What a step does now, in words that follow its name, and may be followed by how long it has been so."""
 
     words: str
     #: Epoch ms; None where its record does not tell.
@@ -40,43 +40,64 @@ def focus_of(process: Process) -> Focus | None:
 
 #: What happens between two runs.
 _ON_ITS_WAY = {
-    DeadlineKind.BACKOFF: "waits before it is sent again",
-    DeadlineKind.HANDOFF: "is being sent",
-    DeadlineKind.LOST: "was lost; the next check takes it up",
-    DeadlineKind.GIVING_UP: "is being given up",
+    DeadlineKind.BACKOFF: "waiting before it is sent again",
+    DeadlineKind.HANDOFF: "being sent",
+    DeadlineKind.LOST: "lost; the next check takes it up",
+    DeadlineKind.GIVING_UP: "being given up",
 }
 
 
 def doing_of(step: ProcessStep, process: Process) -> Doing:
     if step.has_incident:
-        return Doing("was given up" if step.state is StepState.FAILED else "timed out", _ended_ms(step))
+        return Doing("given up" if step.state is StepState.FAILED else "timed out", _ended_ms(step))
     if step.state.is_terminal:
         return Doing(step.state.value, step.finished_at_ms)
     if step.deadline_kind is DeadlineKind.QUEUE:
-        return Doing("waits for a worker", _queued_ms(step, process))
+        return Doing("waiting for a worker", _queued_ms(step, process))
     if step.deadline_kind in _ON_ITS_WAY:
         since_ms = step.deadline_ms if step.deadline_kind is DeadlineKind.LOST else None
         return Doing(_ON_ITS_WAY[step.deadline_kind], since_ms)
     return _doing_without_message(step, process)
 
 
+#: What follows when the deadline of a step passes.
+_THEN = {
+    DeadlineKind.QUEUE: "then another copy is sent",
+    DeadlineKind.BACKOFF: "then it is sent again",
+    DeadlineKind.HANDOFF: "then it is sent again",
+    DeadlineKind.LOST: "then the check takes it up",
+    DeadlineKind.GIVING_UP: "then it is given up",
+}
+
+
+def then(step: ProcessStep) -> str:
+    """What happens when the deadline of the step passes."""
+    if step.deadline_kind in _THEN:
+        return _THEN[step.deadline_kind]
+    if step.on_timeout == OnTimeout.ALERT:
+        return "then an incident is opened"
+    return "then it is tried again" if step.can_retry() else "then it is given up"
+
+
 def _doing_without_message(step: ProcessStep, process: Process) -> Doing:
     if step.run_id is not None:
-        return Doing("runs", step.started_at_ms)
+        return Doing("running", step.started_at_ms)
     if step.deadline_kind is DeadlineKind.RUN and not step.external:
-        return Doing("was handed over to other tasks")
+        return Doing("handed over to other tasks")
     if step.external:
-        return Doing("waits to be completed from outside", process.started_at_ms if step.attempt <= 1 else None)
-    return Doing("was not sent yet", _last_progress_ms(process))
+        return Doing("waiting to be completed from outside", process.started_at_ms if step.attempt <= 1 else None)
+    return Doing("not sent", _last_progress_ms(process))
 
 
 def _urgency(step: ProcessStep) -> tuple[int, int]:
-    """The least comes first: what needs a person, what is under way longest, what has not begun."""
+    """The least comes first: what needs a person, what is under way longest, what has not begun, what waits outside."""
     if _needs_mending(step):
         return 0 if step.has_incident else 1, _ended_ms(step) or 0
+    if step.external and step.run_id is None:
+        return 4, 0
     if step.run_id is not None or step.deadline_ms is not None:
-        return (3 if step.external else 2), step.started_at_ms or step.deadline_ms or 0
-    return 4, 0
+        return 2, step.started_at_ms or step.deadline_ms or 0
+    return 3, 0
 
 
 def _needs_mending(step: ProcessStep) -> bool:

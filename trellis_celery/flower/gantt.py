@@ -9,13 +9,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from trellis_celery.domain.timeline import Mark, MarkKind, Span, SpanKind, Timeline, TimelineRow
-from trellis_celery.flower.wording import duration, moment
+from trellis_celery.flower.wording import duration, moment, since
 
 #: Pixels.
 _ROW_HEIGHT, _LABEL_BASE, _BAR_TOP, _AXIS_HEIGHT, _TICK_BASE = 46, 15, 22, 26, 18
 
 #: A span is drawn at least so wide that it can be seen, percent.
 _LEAST_WIDTH = 0.35
+#: … and has a number if it is so wide.
+_LEAST_WIDTH_OF_NUMBERED = 9.0
 
 _WORDS_OF_SPAN = {
     SpanKind.WAITING: "waiting",
@@ -71,6 +73,8 @@ class Bar:
     kind: str
     is_open: bool
     title: str
+    #: The number of the attempt, where there is more than one and room for it.
+    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +82,6 @@ class Sign:
     x: str
     kind: str
     title: str
-    #: It lies further off than the drawing goes.
-    is_beyond: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,8 @@ class DrawnRow:
     bar_y: int
     bars: Sequence[Bar]
     signs: Sequence[Sign]
+    #: What lies further off than the drawing goes.
+    beyond: str
     #: The same in words, for those who cannot see the drawing or want the figures.
     lines: Sequence[tuple[str, str, str, str]]
 
@@ -115,7 +119,7 @@ class Drawing:
 def draw(timeline: Timeline, rows: Sequence[TimelineRow], *, now_ms: int) -> Drawing:
     """The drawing of some rows of the timeline, on the scale of all of it."""
     scale = _Scale(timeline.start_ms, max(timeline.end_ms - timeline.start_ms, 1))
-    drawn = [_draw_row(row, place, scale) for place, row in enumerate(rows)]
+    drawn = [_draw_row(row, place, scale, now_ms) for place, row in enumerate(rows)]
     is_open = any(span.is_open for row in timeline.rows for span in row.spans)
     axis_y = _ROW_HEIGHT * len(rows)
     return Drawing(
@@ -141,27 +145,40 @@ class _Scale:
         return self.start_ms <= at_ms <= self.start_ms + self.length_ms
 
 
-def _draw_row(row: TimelineRow, place: int, scale: _Scale) -> DrawnRow:
+def _draw_row(row: TimelineRow, place: int, scale: _Scale, now_ms: int) -> DrawnRow:
     return DrawnRow(
         step_name=row.step.name,
         label_y=_ROW_HEIGHT * place + _LABEL_BASE,
         bar_y=_ROW_HEIGHT * place + _BAR_TOP,
-        bars=[_bar(span, scale) for span in row.spans],
-        signs=[_sign(mark, scale) for mark in row.marks if mark.kind in _SIGNS],
+        bars=[_bar(span, scale, is_numbered=row.step.attempt > 1) for span in row.spans],
+        signs=[_sign(mark, scale) for mark in row.marks if mark.kind in _SIGNS and scale.covers(mark.at_ms)],
+        beyond=", ".join(_beyond(mark, now_ms) for mark in row.marks if not scale.covers(mark.at_ms)),
         lines=list(_lines(row, scale.start_ms)),
     )
 
 
-def _bar(span: Span, scale: _Scale) -> Bar:
+def _bar(span: Span, scale: _Scale, *, is_numbered: bool) -> Bar:
     x, end = scale.share(span.start_ms), scale.share(span.end_ms)
     width = max(end - x, _LEAST_WIDTH)
-    return Bar(_percent(min(x, 100 - width)), _percent(width), span.kind.value, span.is_open, _title(span))
+    x = min(x, 100 - width)
+    has_room = width >= _LEAST_WIDTH_OF_NUMBERED and span.kind is not SpanKind.WAITING
+    return Bar(
+        x=_percent(x),
+        width=_percent(width),
+        kind=span.kind.value,
+        is_open=span.is_open,
+        title=_title(span),
+        label=str(span.attempt) if is_numbered and has_room else "",
+    )
 
 
 def _sign(mark: Mark, scale: _Scale) -> Sign:
-    is_beyond = not scale.covers(mark.at_ms)
     title = f"{_WORDS_OF_MARK[mark.kind]}{_of_attempt(mark.attempt)}, {moment(mark.at_ms)} UTC"
-    return Sign(_percent(scale.share(mark.at_ms)), _SIGNS[mark.kind], _with(title, mark.detail), is_beyond)
+    return Sign(_percent(scale.share(mark.at_ms)), _SIGNS[mark.kind], _with(title, mark.detail))
+
+
+def _beyond(mark: Mark, now_ms: int) -> str:
+    return f"{_WORDS_OF_MARK[mark.kind]} {since(mark.at_ms, now_ms)}"
 
 
 def _title(span: Span) -> str:

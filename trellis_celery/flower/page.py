@@ -12,6 +12,7 @@ from trellis_celery.domain.queries import Stats
 from trellis_celery.flower import look, security, wording
 from trellis_celery.flower.assets import version_of
 from trellis_celery.flower.counts import Counts
+from trellis_celery.flower.focus import then
 from trellis_celery.flower.handler import TrellisHandler
 from trellis_celery.flower.look import Checks
 from trellis_celery.flower.problems import Problem, problem_of
@@ -65,6 +66,7 @@ class PageHandler(TrellisHandler, BaseHandler):  # type: ignore[misc]
         self.render(
             f"trellis/{template}",
             words=wording,
+            then=then,
             asset=self._asset,
             has_themes=(Path(self.settings["static_path"]) / "js" / "theme.js").is_file(),
             refresh_ms=5_000 if self.flower_options.auto_refresh else 0,

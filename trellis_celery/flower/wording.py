@@ -28,6 +28,11 @@ def since(at_ms: int, now_ms: int) -> str:
     return f"in {duration(at_ms - now_ms)}" if at_ms > now_ms else f"{duration(now_ms - at_ms)} ago"
 
 
+def so_long(at_ms: int, now_ms: int, *, goes_on: bool) -> str:
+    """How long something has been so, or since when it is over: "for 3 min", "3 min ago"."""
+    return f"for {duration(now_ms - at_ms)}" if goes_on and at_ms <= now_ms else since(at_ms, now_ms)
+
+
 def moment(at_ms: int) -> str:
     """A time for reading, in UTC: "2026-01-31 12:03:04.250"."""
     return _utc(at_ms).strftime("%Y-%m-%d %H:%M:%S.") + f"{at_ms % 1000:03d}"
