@@ -123,8 +123,8 @@ def timeouts(facts: DeclaredFacts) -> Iterator[Finding]:
     if short:
         yield note(
             f"timeout_ms below {words.duration(facts.worker_lost_ms)}: {words.several(short)}",
-            why="Shorter than trellis_worker_lost_ms: the timeout runs out before a lost worker is missed, so its lease "
-            "is of no use to these steps.",
+            why="Shorter than trellis_worker_lost_ms: the timeout runs out before a lost worker is missed, so its "
+            "lease is of no use to these steps.",
             advice="Right if the body is that quick; else raise timeout_ms.",
         )
     if facts.steps and not without and not endless and not unseen and not short:
