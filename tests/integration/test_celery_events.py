@@ -70,6 +70,7 @@ class TestOverABroker:
         assert sorted(listener.types_of(process.id)) == sorted(told)
         (written,) = [event for event in process.history() if event.kind == "step_completed"]
         assert (completed["step"], completed["attempt"], completed["by"]) == ("pack", 1, "")
+        assert completed["hostname"] == "teller@test"
         assert completed["occurred_at_ms"] == written.occurred_at_ms
 
     def test_what_the_check_does_is_told_by_the_workers_own_process(self, telling: Cluster, listener: Listener) -> None:
@@ -78,7 +79,7 @@ class TestOverABroker:
         timed_out = listener.wait_for(process.id, "trellis-step-timed-out")
         listener.wait_for(process.id, "trellis-step-gave-up")
 
-        assert timed_out["detail"] == "no outcome after 1000 ms"
+        assert (timed_out["detail"], timed_out["hostname"]) == ("no outcome after 1000 ms", "teller@test")
 
     def test_nothing_is_lost_when_a_child_ends_after_each_task(self, telling: Cluster, listener: Listener) -> None:
         processes = [send(telling, "pack") for _ in range(8)]

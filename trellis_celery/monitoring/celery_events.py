@@ -9,11 +9,13 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 from celery import Celery, signals
+from celery.utils.nodenames import nodename
 
 from trellis_celery.domain.events import Event
 from trellis_celery.monitoring.background import BackgroundSender, TryLater
@@ -49,12 +51,14 @@ def celery_event(process_id: str, event: Event) -> CeleryEvent:
 class CeleryEventSink:
     """Sends events from a thread: a broker that hangs or is away delays nobody.
 
-    `connect`: makes a connection on which no call waits for ever.
+    `connect`: makes a connection on which no call waits for ever. `hostname`: the worker that this process belongs to,
+    by which the events are sent. Programs such as Flower count by it, so all that is no worker has one name on a host.
     """
 
-    def __init__(self, app: Celery, connect: Callable[[], Any]) -> None:
+    def __init__(self, app: Celery, connect: Callable[[], Any], *, hostname: str | None = None) -> None:
         self._app = app
         self._connect = connect
+        self._hostname = hostname or nodename("trellis", socket.gethostname())
         #: One of each process: a forked child begins anew.
         self._senders: dict[int, BackgroundSender[CeleryEvent]] = {}
         for signal in (signals.worker_process_shutdown, signals.worker_shutdown):
@@ -73,7 +77,7 @@ class CeleryEventSink:
     def _sender(self) -> BackgroundSender[CeleryEvent]:
         sender = self._senders.get(os.getpid())
         if sender is None:  # of two threads that get here at once, one's is kept
-            outlet = _Outlet(self._app, self._connect)
+            outlet = _Outlet(self._app, self._connect, self._hostname)
             new = BackgroundSender(outlet.send, name="trellis-celery-events")
             sender = self._senders.setdefault(os.getpid(), new)
         return sender
@@ -87,9 +91,10 @@ class CeleryEventSink:
 class _Outlet:
     """A connection with Celery's dispatcher on it, made when first needed, and again after an error."""
 
-    def __init__(self, app: Celery, connect: Callable[[], Any]) -> None:
+    def __init__(self, app: Celery, connect: Callable[[], Any], hostname: str) -> None:
         self._app = app
         self._connect = connect
+        self._hostname = hostname
         self._connection: Any = None
         self._dispatcher: Any = None
 
@@ -115,7 +120,7 @@ class _Outlet:
             self._connection = self._connect()
             self._connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
             self._dispatcher = self._app.events.Dispatcher(
-                channel=self._connection.default_channel, buffer_while_offline=False
+                hostname=self._hostname, channel=self._connection.default_channel, buffer_while_offline=False
             )
         except Exception as error:
             self._close()

@@ -75,6 +75,8 @@ class Trellis:
         #: What tracking could not do since this process started, by what it was about.
         self.untracked: Counter[str] = Counter()
         self._given_sinks = tuple(sinks)
+        #: The worker that this process belongs to; None: to none.
+        self._worker_name: str | None = None
         self._on_timed_out = on_timed_out
         self._store = store
         self._opened: dict[int, ProcessStore] = {}
@@ -84,6 +86,7 @@ class Trellis:
         receivers.connect()
         track_publishing(app, self)
         app.steps["worker"].add(KeepAlive)
+        signals.worker_init.connect(self._note_worker, weak=False)
         signals.worker_init.connect(self._guard_tasks, weak=False)
         signals.worker_init.connect(self._import_store, weak=False)
         signals.beat_init.connect(self._require_settings, weak=False)
@@ -105,7 +108,8 @@ class Trellis:
     def _sinks(self) -> tuple[EventSink, ...]:
         sinks: list[EventSink] = [LogSink(), SignalSink(self)]
         if self.settings.celery_events:
-            sinks.append(CeleryEventSink(self.app, partial(broker.connect, self.app)))
+            connect = partial(broker.connect, self.app)
+            sinks.append(CeleryEventSink(self.app, connect, hostname=self._worker_name))
         return (*sinks, *self._given_sinks)
 
     @cached_property
@@ -264,6 +268,9 @@ class Trellis:
             self.settings  # noqa: B018 - read for its errors
         except errors.ConfigurationError as error:
             raise SystemExit(f"trellis: {error}") from error
+
+    def _note_worker(self, sender: Any, **_: Any) -> None:
+        self._worker_name = sender.hostname
 
     def _import_store(self, **_: Any) -> None:
         """Before the pool is forked: else each child's first task would wait until a database's library is imported."""

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import time
 from functools import partial
 from typing import Any
 
 import pytest
 from celery import Celery, signals
+from celery.events import Event as CeleryEvent
 
 from tests.support.listener import Listener
 from tests.support.programs import free_port
@@ -45,6 +47,30 @@ def test_a_receiver_of_celery_events_hears_what_happened() -> None:
         "detail": "gave up",
         "by": "checker",
     }
+
+
+def test_all_programs_of_a_host_that_are_no_workers_send_under_one_name() -> None:
+    app = make()
+
+    with Listener(app) as listener:
+        for process_id in ("3-abc", "3-def"):
+            sink_of(app).emit(process_id, GAVE_UP)
+        names = {listener.wait_for(process_id, "trellis-step-gave-up")["hostname"] for process_id in ("3-abc", "3-def")}
+
+    assert names == {f"trellis@{socket.gethostname()}"}
+
+
+def test_flower_passes_the_events_over() -> None:
+    from flower.events import EventsState
+
+    seen = EventsState()
+
+    for kind in EventKind:
+        told = celery_event("3-abc", Event(kind, "check", 1, 1_000, "task-1"))
+        seen.event(CeleryEvent(told.type, hostname="trellis@here", clock=1, local_received=1.0, **told.fields))
+
+    assert (dict(seen.workers), dict(seen.tasks)) == ({}, {})
+    assert [sample for family in seen.metrics.events.collect() for sample in family.samples] == []
 
 
 @pytest.mark.parametrize("kind", EventKind)
