@@ -36,7 +36,7 @@ def celery(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def environment(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
+def environment(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
     """The variables that name an empty place for processes."""
     name = getattr(request, "param", "redis")
     if name == "redis":
@@ -44,8 +44,6 @@ def environment(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch,
     if name == "sqlite":
         return {"TRELLIS_TEST_STORE": f"sqlite:///{tmp_path}/store.db"}
     if name == "dynamodb":
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
         endpoint = request.getfixturevalue("dynamodb_endpoint")
         return {"TRELLIS_TEST_STORE": f"dynamodb://eu-central-1/storage-{uuid4().hex}?endpoint={endpoint}"}
     database, _, trackers = name.partition(" and ")
@@ -155,7 +153,10 @@ def test_finished_processes_go_into_the_archive_and_then_out_of_redis(cluster: C
         assert _ids_in(store) == {live.id}
         live.cancel()
         eventually(lambda: not _ids_in(store), within_s=20, what="the last one removed")
-        assert {key.rpartition(b":")[2] for key in store.scan_iter("*")} <= {b"types", b"last_check"}
+        left = _content(store)
+        about_types = {b"types", b"totals", b"last_check"}  # what there ever was, and nothing of any process
+        assert {key.rpartition(b":")[2] for key in left} == about_types
+        assert not [key for key, value in left.items() if b"shop" in key + value or b"a secret" in key + value]
 
     with history.connect() as connection:
         archived = connection.execute(select(ArchivedProcessRow.id, ArchivedProcessRow.state)).all()
@@ -193,6 +194,16 @@ def test_while_the_archive_is_down_work_goes_on_and_what_waits_is_seen(cluster: 
 def _ids_in(store: redis.Redis) -> set[str]:
     """Every process id that is in a key, a member or a field of the store."""
     found: set[bytes] = set()
+    for key, value in _content(store).items():
+        found.update(_PROCESS_ID.findall(key + value))
+        if key.endswith(b":index"):  # entries have the id in binary form
+            shard = key.rpartition(b"{")[2][:1]
+            found.update(shard + b"-" + entry[-16:].hex().encode() for entry in store.zrange(key, 0, -1))
+    return {one.decode() for one in found}
+
+
+def _content(store: redis.Redis) -> dict[bytes, bytes]:
+    """Everything there is: by key, as it would be printed."""
     readers: dict[bytes, Callable[[bytes], Any]] = {
         b"hash": store.hgetall,
         b"zset": lambda key: store.zrange(key, 0, -1),
@@ -201,12 +212,7 @@ def _ids_in(store: redis.Redis) -> set[str]:
         b"string": store.get,
         b"none": lambda _: b"",
     }
-    for key in store.scan_iter("*"):
-        found.update(_PROCESS_ID.findall(key + repr(readers[store.type(key)](key)).encode()))
-        if key.endswith(b":index"):  # entries have the id in binary form
-            shard = key.rpartition(b"{")[2][:1]
-            found.update(shard + b"-" + entry[-16:].hex().encode() for entry in store.zrange(key, 0, -1))
-    return {one.decode() for one in found}
+    return {key: repr(readers[store.type(key)](key)).encode() for key in store.scan_iter("*")}
 
 
 _PROCESS_ID = re.compile(rb"[0-9a-f]-[0-9a-f]{32}")
