@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from trellis_celery.doctor import words
 from trellis_celery.doctor.finding import Checks, Finding, note, ok, problem, warning
@@ -14,16 +15,25 @@ _FAR_MS = 50
 _SAME_TIME_MS = 2_000
 
 
+class Reach(Enum):
+    """Who sees what is in a store."""
+
+    #: Whoever has its URL.
+    EVERYWHERE = auto()
+    #: Programs of one machine, in a file.
+    MACHINE = auto()
+    #: The program that made it, in its memory.
+    PROGRAM = auto()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreFacts:
     #: The URL without its password, or what was given to `Trellis(app, store=…)`.
     place: str
     #: Which setting names it.
     setting: str = "trellis_url"
-    #: A file or the memory of one machine: SQLite.
-    is_local: bool = False
-    #: It is gone with the process that made it.
-    is_in_memory: bool = False
+    #: None: it could not be found out.
+    reach: Reach | None = Reach.EVERYWHERE
     #: The middle one of several round trips, ms.
     round_trip_ms: float | None = None
     #: The store's time less this machine's, ms.
@@ -58,24 +68,24 @@ def unreachable(place: str, *, setting: str, error: str, is_archive: bool = Fals
 
 
 def shared(facts: StoreFacts) -> Iterator[Finding]:
-    if facts.is_in_memory:
+    if facts.reach is Reach.PROGRAM:
         yield problem(
             f"{facts.place} keeps processes in the memory of each program",
             why="A worker does not see what a web process started, and all is gone when the program ends.",
             advice="Use it in tests only, and set trellis_url to a server: redis://…, postgresql+psycopg://…",
         )
-    elif facts.is_local:
+    elif facts.reach is Reach.MACHINE:
         yield note(
             f"{facts.place} is a file",
             why="Only programs on this machine see the processes in it.",
             advice="Keep web processes, workers and beat on this machine, or take another store.",
         )
-    else:
+    elif facts.reach is Reach.EVERYWHERE:
         yield ok("every program sees the same processes")
 
 
 def clock(facts: StoreFacts) -> Iterator[Finding]:
-    if facts.offset_ms is None or facts.is_local or facts.is_in_memory:
+    if facts.offset_ms is None or facts.reach in (Reach.MACHINE, Reach.PROGRAM):
         return
     if abs(facts.offset_ms) < _SAME_TIME_MS:
         yield ok("the store and this machine have the same time")

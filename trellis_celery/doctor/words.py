@@ -14,7 +14,7 @@ _SIZES = (("GB", 1 << 30), ("MB", 1 << 20), ("kB", 1 << 10))
 def duration(ms: float) -> str:
     """In its largest unit: "1.5 s", "15 min", "300 ms"."""
     for unit, size in _UNITS:
-        if abs(ms) >= size:
+        if round(abs(ms) / size, 3) >= 1:
             return f"{_short(ms / size)} {unit}"
     return f"{_short(ms)} ms"
 

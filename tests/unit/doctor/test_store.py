@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from trellis_celery.doctor.finding import Finding, Level, judge
-from trellis_celery.doctor.store import CHECKS, StoreFacts, unreachable
+from trellis_celery.doctor.store import CHECKS, Reach, StoreFacts, unreachable
 
 
 def said(**facts: Any) -> dict[str, Finding]:
@@ -40,15 +40,19 @@ def test_a_clock_that_differs_is_told_with_its_direction(offset_ms: float, level
 
 
 def test_a_store_on_this_machine_has_this_machines_time() -> None:
-    assert "store-clock" not in said(is_local=True, offset_ms=0)
+    assert "store-clock" not in said(reach=Reach.MACHINE, offset_ms=0)
 
 
 @pytest.mark.parametrize(
     ("facts", "level"),
-    [({}, Level.OK), ({"is_local": True}, Level.NOTE), ({"is_in_memory": True}, Level.PROBLEM)],
+    [({}, Level.OK), ({"reach": Reach.MACHINE}, Level.NOTE), ({"reach": Reach.PROGRAM}, Level.PROBLEM)],
 )
-def test_a_store_that_others_do_not_see_is_told(facts: dict[str, bool], level: Level) -> None:
+def test_a_store_that_others_do_not_see_is_told(facts: dict[str, Reach], level: Level) -> None:
     assert said(**facts)["store-shared"].level is level
+
+
+def test_where_it_could_not_be_found_out_who_sees_a_store_nothing_is_said() -> None:
+    assert "store-shared" not in said(reach=None)
 
 
 def test_without_its_store_tracking_stops_and_without_its_archive_processes_pile_up() -> None:

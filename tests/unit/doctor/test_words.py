@@ -9,7 +9,15 @@ from trellis_celery.doctor import words
 
 @pytest.mark.parametrize(
     ("ms", "text"),
-    [(0, "0 ms"), (0.44, "0.4 ms"), (999, "999 ms"), (1_000, "1 s"), (90_000, "1.5 min"), (172_800_000, "2 d")],
+    [
+        (0, "0 ms"),
+        (0.44, "0.4 ms"),
+        (999, "999 ms"),
+        (1_000, "1 s"),
+        (90_000, "1.5 min"),
+        (3_599_990, "1 h"),
+        (172_800_000, "2 d"),
+    ],
 )
 def test_a_duration_is_told_in_its_largest_unit(ms: float, text: str) -> None:
     assert words.duration(ms) == text

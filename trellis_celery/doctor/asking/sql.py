@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import URL, Connection, Table, delete, exc, false, insert, make_url, select, text, update
+from sqlalchemy import URL, Connection, Table, delete, exc, false, insert, select, text, update
 
 from trellis_celery import errors
 from trellis_celery.doctor.sql import MYSQL, SqlFacts
@@ -37,12 +37,9 @@ def ask(thing: Any) -> SqlFacts:
     return facts
 
 
-def file_of(thing: Any, url: str) -> str | None:
-    """SQLite's file, empty if it is in memory; None for any other database. `url`: for one without tables."""
-    try:
-        where: URL = thing.transactions.run(lambda connection: connection.engine.url)
-    except errors.SchemaOutdated:
-        where = make_url(url if "://" in url else f"{url}://")
+def file_of(thing: Any) -> str | None:
+    """SQLite's file, empty if it is in memory; None for any other database. Raises StoreError."""
+    where: URL = thing.transactions.run(lambda connection: connection.engine.url)
     if where.get_backend_name() != "sqlite":
         return None
     return "" if where.database in (None, "", ":memory:") else where.database

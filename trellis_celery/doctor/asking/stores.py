@@ -11,7 +11,7 @@ from typing import Any
 
 from trellis_celery import errors
 from trellis_celery.doctor.asking.places import Place
-from trellis_celery.doctor.store import StoreFacts
+from trellis_celery.doctor.store import Reach, StoreFacts
 
 #: The first call connects, and is not counted.
 _ROUND_TRIPS = 5
@@ -27,16 +27,27 @@ def module_of(kind: str) -> Any:
 def ask(place: Place, *, timeout_ms: int) -> StoreFacts:
     """Raises StoreError if it does not answer."""
     round_trip_ms = _round_trip_ms(_ping(place))
-    file = module_of(place.kind).file_of(place.thing, place.shown) if place.kind == "sqlalchemy" else None
+    reach = _reach(place)
     return StoreFacts(
         place=place.shown,
         setting=place.setting,
-        is_local=bool(file),
-        is_in_memory=place.kind == "memory" or file == "",
+        reach=reach,
         round_trip_ms=round_trip_ms,
         offset_ms=_offset_ms(place.thing),
         timeout_ms=timeout_ms,
     )
+
+
+def _reach(place: Place) -> Reach | None:
+    if place.kind == "memory":
+        return Reach.PROGRAM
+    if place.kind != "sqlalchemy":
+        return Reach.EVERYWHERE
+    try:
+        file = module_of(place.kind).file_of(place.thing)
+    except errors.SchemaOutdated:  # so nobody keeps anything there
+        return None
+    return Reach.EVERYWHERE if file is None else Reach.MACHINE if file else Reach.PROGRAM
 
 
 def _ping(place: Place) -> Callable[[], object]:
