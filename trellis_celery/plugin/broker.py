@@ -25,8 +25,11 @@ def connect(app: Celery) -> Any:
 
 
 def outages(connection: Any) -> tuple[type[Exception], ...]:
-    """What is raised when the broker cannot be reached; worth trying again."""
-    return (OperationalError, OSError, *connection.recoverable_connection_errors)
+    """What is raised when the broker cannot be reached; worth trying again.
+
+    An AttributeError is what kombu makes of a Redis that was lost while it connected: its channel has no connection.
+    """
+    return (OperationalError, OSError, AttributeError, *connection.recoverable_connection_errors)
 
 
 def is_answer(error: Exception, connection: Any) -> bool:
