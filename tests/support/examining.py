@@ -32,7 +32,7 @@ def made(
     def body() -> None: ...
 
     make: Any = app.task
-    process_step(Examined.work)(make(name="examined.work", shared=False, time_limit=40, **(task or {}))(body))
+    process_step(Examined.work)(make(name="examined.work", shared=False, **{"time_limit": 40, **(task or {})})(body))
     try:
         yield trellis
     finally:
