@@ -118,6 +118,28 @@ class TestOverABroker:
         assert len(with_ours.tasks) > 0
 
 
+@pytest.mark.parametrize("pool", ["threads", "gevent", "solo"])
+def test_other_pools_tell_as_much_and_end_as_soon(start_cluster: Callable[..., Cluster], pool: str) -> None:
+    cluster = start_cluster("tests.support.apps.telling")
+    worker = cluster.worker(name=pool, pool=pool)
+    with Listener(cluster.app) as listener:
+        process = send(cluster, "pack")
+
+        completed = listener.wait_for(process.id, "trellis-step-completed")
+        listener.wait_for(process.id, "trellis-process-completed")
+
+    assert completed["hostname"] == f"{pool}@test"
+    assert seconds_to_stop(worker) < STOPPED_WITHIN_S
+    cluster.close()
+
+
+def seconds_to_stop(worker: Program) -> float:
+    """How long a warm shutdown takes."""
+    started_s = time.monotonic()
+    worker.stop(within_s=30)
+    return time.monotonic() - started_s
+
+
 class TestWithoutABroker:
     """The worker reads its tasks from one broker and sends what it sends to another, which is in trouble."""
 
@@ -126,12 +148,6 @@ class TestWithoutABroker:
         cluster = start_cluster("tests.support.apps.telling")
         yield cluster
         cluster.close()
-
-    def stop(self, worker: Program) -> float:
-        """How long a warm shutdown takes, s."""
-        started_s = time.monotonic()
-        worker.stop(within_s=30)
-        return time.monotonic() - started_s
 
     def run_ten(self, cluster: Cluster) -> float:
         """How long ten tasks take one after the other, s."""
@@ -145,7 +161,7 @@ class TestWithoutABroker:
         worker = cluster.worker("--without-heartbeat", env={WRITE_BROKER: nobody})
 
         assert self.run_ten(cluster) < 5
-        assert self.stop(worker) < STOPPED_WITHIN_S
+        assert seconds_to_stop(worker) < STOPPED_WITHIN_S
         assert worker.output.count("not_sent") <= 3, "each process says it once"
 
     def test_a_broker_that_hangs_delays_neither_tasks_nor_the_end_of_the_worker(
@@ -157,7 +173,7 @@ class TestWithoutABroker:
             proxy.is_blackhole = True
 
             assert self.run_ten(cluster) < 5
-            assert self.stop(worker) < STOPPED_WITHIN_S
+            assert seconds_to_stop(worker) < STOPPED_WITHIN_S
 
     def test_a_broker_that_comes_back_hears_what_waited(self, cluster: Cluster, valkey_server: str) -> None:
         with Proxy(int(valkey_server.rpartition(":")[2])) as proxy:

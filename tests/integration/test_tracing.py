@@ -25,8 +25,8 @@ class Traced:
         self.cluster = cluster
         self.path = path
 
-    def worker(self, name: str, **env: str) -> None:
-        self.cluster.worker(name=name, env={SPANS: str(self.path), **env})
+    def worker(self, name: str, *, pool: str = "prefork", **env: str) -> None:
+        self.cluster.worker(name=name, pool=pool, env={SPANS: str(self.path), **env})
 
     def kick(self, first: str) -> str:
         """Have a worker start an order whose charge is done by the task of this name; return its process id."""
@@ -96,8 +96,11 @@ def test_an_attempt_whose_pool_child_was_killed_is_in_the_trace_too(traced: Trac
     assert lost.trace_id == second.trace_id == traced.only("POST /orders").trace_id
 
 
-def test_the_steps_of_a_chain_and_celerys_own_retries_are_in_the_trace_that_started_the_process(traced: Traced) -> None:
-    traced.worker("only")
+@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
+def test_the_steps_of_a_chain_and_celerys_own_retries_are_in_the_trace_that_started_the_process(
+    traced: Traced, pool: str
+) -> None:
+    traced.worker("only", pool=pool)
 
     traced.wait_for_the_end(traced.kick("flaky"))
 

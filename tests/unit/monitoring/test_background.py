@@ -137,6 +137,24 @@ def test_what_waits_for_a_long_time_is_dropped_for_what_is_newer(outside: Outsid
     assert sender.dropped_count == 3
 
 
+def test_what_comes_back_unsent_takes_no_place_from_what_is_newer(outside: Outside) -> None:
+    outside.lets_through.clear()
+    outside.is_away = True
+    sender = sender_to(outside, capacity=2, pause_s=0.001)
+
+    sender.put(0)
+    eventually(lambda: outside.asked == [0])
+    for thing in (1, 2):
+        sender.put(thing)
+    outside.lets_through.set()
+    eventually(lambda: len(outside.asked) > 1)
+    outside.is_away = False
+    eventually(lambda: len(outside.got) == 2)
+
+    assert outside.got == [1, 2]
+    assert sender.dropped_count == 1
+
+
 class TestTheEndOfTheProcess:
     def test_it_waits_for_what_is_being_sent(self, outside: Outside) -> None:
         outside.lets_through.clear()
@@ -166,10 +184,12 @@ class TestTheEndOfTheProcess:
         sender = sender_to(outside)
         for thing in range(3):
             sender.put(thing)
-        eventually(lambda: outside.asked == [0], what="tried once, and waiting")
+        eventually(lambda: outside.asked == list(sender._waiting)[:1] == [0], what="tried once, and waiting")
 
+        started_s = time.monotonic()
         sender.flush(within_s=LONG_S)
 
+        assert time.monotonic() - started_s < LONG_S / 4
         assert outside.asked == [0, 0]
         assert sender.dropped_count == 3
 
