@@ -76,7 +76,7 @@ class KeepAlive(bootsteps.StartStopStep):
                 is_failing = False
             except Exception:  # the thread must outlive anything; said once until it works again
                 if not is_failing:
-                    logger.exception("keep_alive_failed", extra={"thread": name})
+                    logger.exception("keep_alive_failed", extra={"what": name})
                 is_failing = True
 
 
