@@ -28,6 +28,7 @@ def noop(ms: int = 0) -> None:
 @app.task(name="noops.mark")
 def mark(name: str) -> None:
     """Write down the time, and the CPU time that the whole worker has used, in nanoseconds."""
-    worker = psutil.Process(os.getppid() if "celery" in psutil.Process(os.getppid()).name() else os.getpid())
+    parent = psutil.Process(os.getppid())
+    worker = parent if "worker" in parent.cmdline() else psutil.Process()
     cpu_s = sum(sum(one.cpu_times()[:2]) for one in (worker, *worker.children(recursive=True)))
     diary.write("marks", f"{name} {time.monotonic_ns()} {int(cpu_s * 1e9)}")

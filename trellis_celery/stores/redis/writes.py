@@ -88,6 +88,8 @@ def _tell_moves(write: _Write, change: Change) -> None:
         return
     write.left, write.entered = ("".join(map(str, bits)) for bits in (left, entered))
     write.classes = classes.CLASS_OF_SET
+    if not change.transition.after.state.is_terminal:  # then it ends no process
+        return
     for end in end_events(change.occurred_at_ms):
         write.own_ends += (codec.dump_event(end).decode(), total_field(end.step_name, end.kind))
 
