@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from tests.support.traces import Traces
 from trellis_celery import EventKind, Process, ProcessStep
+from trellis_celery.plugin.exchange import EventMessage
 from trellis_celery.ports import Attempt, SpanOutcome
 
 ROOT = Path(__file__).parents[2]
@@ -84,3 +86,11 @@ def test_the_page_of_tracing_lists_every_link() -> None:
     assert sorted(_first_column("docs/howto/tracing.md", "Links")) == sorted(
         name for pair in relations for name in pair if name
     )
+
+
+def test_the_page_of_events_lists_every_field_of_a_message() -> None:
+    text = (ROOT / "docs/howto/events.md").read_text()
+    table = text[text.index("\n| field | |\n") :].partition("\n\n")[0]
+    listed = [name for row in table.splitlines()[3:] for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+
+    assert sorted(listed) == sorted(field.name for field in fields(EventMessage))
