@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 from uuid import uuid4
 
 from trellis_celery.domain.events import Event
@@ -218,6 +218,7 @@ class Unrelayed:
     events: Sequence[Event]
 
 
+@runtime_checkable
 class Outbox(Protocol):
     """What a store offers besides if it can keep its announced changes for a relay.
 
