@@ -1,8 +1,8 @@
 """What does tracking cost a worker? Tracked and plain tasks, in turns, in one worker.
 
 All messages are in the queue before the worker starts: blocks of plain and tracked ones, with a marker between any two.
-So both kinds meet the same machine at the same time, and a ratio comes from neighbours. Separate runs differ by more than
-what is looked for.
+So both kinds meet the same machine at the same time, and a ratio comes from neighbours. Separate runs differ by more
+than what is looked for.
 """
 
 from __future__ import annotations

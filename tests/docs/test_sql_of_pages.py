@@ -10,10 +10,11 @@ import pytest
 from sqlalchemy import Connection, Engine, make_url, text
 
 from tests.support.databases import without_tables
-from trellis_celery import ProcessService, ProcessStep
+from trellis_celery import Process, ProcessService, ProcessStep, TimeoutCheckerService
 from trellis_celery.services.history import HistoryService
 from trellis_celery.stores.sqlalchemy import SQLAlchemyArchive, SQLAlchemyStore, schema
 from trellis_celery.stores.sqlalchemy.connect import engine_for
+from trellis_celery.testing import ManualClock
 
 HOWTO = Path(__file__).parents[2] / "docs/howto"
 ROLE = "shop_workers"
@@ -25,19 +26,30 @@ def _statements(page: str) -> list[str]:
 
 
 def _archive_three_orders(engine: Engine) -> None:
-    store = SQLAlchemyStore(engine)
+    """Ann completes two. The step of the third is given up, and Bob sees to it."""
+    clock = ManualClock()
+    store = SQLAlchemyStore(engine, clock=clock)
     service = ProcessService(store)
-    for number in range(3):
-        process = service.start_process(
-            tenant_id="tenant-1",
-            process_type="Checkout",
-            aggregate_type="Order",
-            aggregate_id=f"order-{number}",
-            steps=[ProcessStep("charge_card")],
-        )
-        service.complete_step(process, "charge_card", by="the cashier")
+    orders = [_started_order(service, f"order-{number}") for number in range(3)]
+    for order in orders[:2]:
+        service.complete_step(order, "charge_card", by="ann")
+    service.start_step(orders[2], "charge_card")
+    clock.advance(60_000)
+    assert TimeoutCheckerService(store).check_for_timed_out_steps(by="the page").gave_up == 1
+    clock.advance(1)
+    service.close_incident(orders[2], "charge_card", by="bob", note="paid in cash")
     report = HistoryService(store, SQLAlchemyArchive(engine), retention_ms=1).archive_and_remove()
     assert report.archived == 3
+
+
+def _started_order(service: ProcessService, aggregate_id: str) -> Process:
+    return service.start_process(
+        tenant_id="tenant-1",
+        process_type="Checkout",
+        aggregate_type="Order",
+        aggregate_id=aggregate_id,
+        steps=[ProcessStep("charge_card", timeout_ms=30_000)],
+    )
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
@@ -66,18 +78,23 @@ def _engine(url: str) -> Iterator[Engine]:
 def test_an_auditor_gets_answers_from_the_sql_of_the_page(engine: Engine) -> None:
     _archive_three_orders(engine)
     *questions, removal = _statements("history.md")
-    whole_log, how_they_ended, by_whom = questions
 
     with engine.connect() as connection:
-        log = connection.execute(text(whole_log)).all()
-        ends = connection.execute(text(how_they_ended)).all()
-        people = connection.execute(text(by_whom)).all()
+        whole_log, how_they_ended, who_did_what, given_up = (
+            [tuple(map(_plain, row)) for row in connection.execute(text(question))] for question in questions
+        )
 
-    assert [_plain(entry.kind) for entry in log] == ["process_started", "step_completed"]
-    assert [(_plain(end.process_type), _plain(end.state), end.processes) for end in ends] == [
-        ("Checkout", "completed", 3)
+    (started, completed, ended) = [(kind, by_whom) for _, kind, *_, by_whom in whole_log]
+    assert started == ("process_started", None)
+    assert completed == ("step_completed", "ann")
+    assert ended == ("process_completed", None)
+    assert how_they_ended == [("Checkout", "completed", 2, 0), ("Checkout", "failed", 1, 60_001)]
+    assert [(by_whom, kind, detail) for by_whom, _, kind, _, _, detail in who_did_what] == [
+        ("ann", "step_completed", ""),
+        ("ann", "step_completed", ""),
+        ("bob", "incident_closed", "paid in cash"),
     ]
-    assert [each.detail for each in people] == ["the cashier"] * 3
+    assert [row[1:2] + row[3:] for row in given_up] == [("charge_card", "bob", "paid in cash")]
     assert removal.startswith("DELETE")
 
 
@@ -92,7 +109,8 @@ def test_removing_a_process_from_the_archive_removes_its_steps_and_log(engine: E
         connection.execute(text(everything))
         left = _rows(connection)
 
-    assert (kept, left) == ([3, 6, 6], [0, 0, 0])
+    in_log = 2 * 3 + 6  # of the third: started twice, timed out, gave up, its end, the incident closed
+    assert (kept, left) == ([3, 6, in_log], [0, 0, 0])
 
 
 def test_programs_need_no_more_rights_than_the_page_says(postgresql_engine: Engine) -> None:
@@ -114,7 +132,7 @@ def test_programs_need_no_more_rights_than_the_page_says(postgresql_engine: Engi
             connection.execute(text(f"DROP ROLE {ROLE}"))
 
 
-def _plain(value: str | bytes) -> str:
+def _plain(value: object) -> object:
     return value.decode() if isinstance(value, bytes) else value
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from trellis_celery.testing import StoreContract
+from trellis_celery.testing import CountingStoreContract
 
 PAGE = Path(__file__).parents[2] / "docs/howto/writing-a-store.md"
 
@@ -43,7 +43,7 @@ def test_the_page_lists_what_a_test_class_may_say_with_its_default() -> None:
 
     expected = {
         name: f"`{value}`" if isinstance(value, bool) else f"{value:,}"
-        for owner in StoreContract.__mro__
+        for owner in CountingStoreContract.__mro__
         for name, value in vars(owner).items()
         if isinstance(value, int) and not name.startswith("_")
     }

@@ -7,6 +7,7 @@ from trellis_celery.cli import (  # noqa: F401 - each adds its commands to the g
     checking,
     counting,
     doctor,
+    exporter,
     flower_tab,
     graphing,
     incidents,

@@ -12,13 +12,17 @@ _OF_EVERY_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asc
 
 def to_standard_error(level: int = logging.WARNING) -> None:
     """Print records of this level and above, unless the team's own program has decided where they go."""
-    logger = logging.getLogger(_PACKAGE)
-    if logger.handlers or logging.getLogger().handlers:
+    if is_configured():
         return
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter())
     handler.setLevel(level)
-    logger.addHandler(handler)
+    logging.getLogger(_PACKAGE).addHandler(handler)
+
+
+def is_configured() -> bool:
+    """Whether somebody has said where the package's records go."""
+    return bool(logging.getLogger(_PACKAGE).handlers or logging.getLogger().handlers)
 
 
 class _Formatter(logging.Formatter):

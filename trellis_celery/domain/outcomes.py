@@ -96,9 +96,8 @@ def reopen(step: ProcessStep, *, now_ms: int, has_message: bool, by: str = "") -
     Without a message to send, somebody has to start or complete it. Raises InvalidTransition for any other step.
     """
     if step.state is not StepState.FAILED and not step.has_incident:
-        raise errors.InvalidTransition(
-            step=step.name, state=step.state, asked="retried", hint="only a failed step, or one that has an incident, can be"
-        )
+        hint = "only a failed step, or one that has an incident, can be"
+        raise errors.InvalidTransition(step=step.name, state=step.state, asked="retried", hint=hint)
     deadline_ms, deadline_kind = (now_ms, DeadlineKind.HANDOFF) if has_message else step.first_deadline(now_ms)
     after = replace(
         step,

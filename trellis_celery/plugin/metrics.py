@@ -28,32 +28,40 @@ def register(trellis: Trellis, registry: CollectorRegistry | None = None, *, wai
     ConfigurationError for settings that make no sense, if prometheus-client is not installed, and if the registry has
     another `Trellis` already.
     """
-    try:
-        from prometheus_client import REGISTRY  # noqa: PLC0415 - an optional dependency
+    collector = collector_of(trellis, waits=waits)
+    registry = _everybodys_registry() if registry is None else registry
+    if registry in _registered:
+        holder, registered = _registered[registry]
+        if holder is not trellis:
+            raise errors.ConfigurationError(
+                f"this registry has the metrics of the app {holder.app.main!r} already: give each app one of its own"
+            )
+        return registered
+    registry.register(collector)
+    _registered[registry] = (trellis, collector)
+    return collector
 
-        from trellis_celery.monitoring.prometheus import TrellisCollector  # noqa: PLC0415 - likewise
+
+def collector_of(trellis: Trellis, *, waits: bool = True) -> TrellisCollector:
+    """A collector of the metrics of this `Trellis`. Raises ConfigurationError."""
+    try:
+        from trellis_celery.monitoring.prometheus import TrellisCollector  # noqa: PLC0415 - needs an optional dependency
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("trellis_celery"):
             raise
         raise errors.ConfigurationError(
             "metrics need prometheus-client: pip install 'trellis-celery[metrics]'"
         ) from error
-    registry = REGISTRY if registry is None else registry
-    if registry in _registered:
-        holder, collector = _registered[registry]
-        if holder is not trellis:
-            raise errors.ConfigurationError(
-                f"this registry has the metrics of the app {holder.app.main!r} already: give each app one of its own"
-            )
-        return collector
-    collector = TrellisCollector(_scrapes(trellis), check_interval_ms=trellis.settings.check_interval_ms, waits=waits)
-    registry.register(collector)
-    _registered[registry] = (trellis, collector)
-    return collector
-
-
-def _scrapes(trellis: Trellis) -> Scrapes:
-    reader = StoreReader(lambda: trellis.store, has_archive=lambda: bool(trellis.settings.history_url))
+    settings = trellis.settings
+    reader = StoreReader(lambda: trellis.store, has_archive=lambda: bool(settings.history_url))
     # A store that does not answer says so in time for the scrape that asked.
-    patience_s = max(LEAST_PATIENCE_S, trellis.settings.store_timeout_ms / 1000 + 1)
-    return Scrapes(reader.read, patience_s=patience_s)
+    patience_s = max(LEAST_PATIENCE_S, settings.store_timeout_ms / 1000 + 1)
+    return TrellisCollector(
+        Scrapes(reader.read, patience_s=patience_s), check_interval_ms=settings.check_interval_ms, waits=waits
+    )
+
+
+def _everybodys_registry() -> CollectorRegistry:
+    from prometheus_client import REGISTRY  # noqa: PLC0415 - an optional dependency
+
+    return REGISTRY

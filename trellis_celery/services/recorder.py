@@ -44,11 +44,18 @@ class Recorder:
 
         `guess`: what the record probably is, which saves reading it. A wrong guess costs one more round trip and
         nothing else; only a rule that changes nothing is taken at its word on the guess. Raises StepNotFound,
-        StoreError, and what the rule raises.
+        StoreError, and what the rule raises of the record as it is stored.
         """
+        is_guess = guess is not None
         step = self._load(key) if guess is None else guess
         for _ in range(MAX_TRIES):
-            transition = rule(step, now_ms=self.store.now_ms())
+            try:
+                transition = rule(step, now_ms=self.store.now_ms())
+            except errors.InvalidTransition:
+                if not is_guess:
+                    raise
+                is_guess, step = False, self._load(key)
+                continue
             if not transition.is_change:
                 return transition
             change = self.change(key.process_id, transition, message=message, lease_ms=lease_ms)

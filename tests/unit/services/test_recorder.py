@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -149,3 +150,19 @@ def test_conflicts_without_end_are_an_error(process: Process) -> None:
         Recorder(store).apply(StepKey(process.id, "a"), by_hand.start, guess=process.step("a"))
 
     assert store.tries == MAX_TRIES
+
+
+def test_what_makes_no_sense_of_a_wrong_guess_is_asked_of_the_record_as_it_is(
+    store: CountingStore, process: Process
+) -> None:
+    old, key = process.step("a"), StepKey(process.id, "a")
+    recorder = Recorder(store)
+    recorder.apply(key, partial(by_hand.fail, error="broken"), guess=old)
+    failed = store.load(process.id).step("a")
+    recorder.apply(key, partial(outcomes.reopen, has_message=False))
+
+    transition = recorder.apply(key, by_hand.complete, guess=failed)
+
+    assert transition.after.state is StepState.COMPLETED
+    with pytest.raises(errors.InvalidTransition):
+        recorder.apply(key, partial(by_hand.fail, error="broken"), guess=transition.after)
