@@ -72,7 +72,7 @@ def test_without_workers_and_beat_it_says_first_what_matters_most(cluster: Clust
     assert lines[0].startswith("1 problem, ")
     assert lines[2] == "PROBLEM check-age"
     assert lines[3] == "  nobody has ever looked for late steps"
-    assert lines[5].startswith("  → ")
+    assert lines[5].startswith(f"  → Start celery -A {APP} beat, ")
     assert "WARNING workers-answer" in lines
     assert "\x1b" not in examined.stdout
     assert "Traceback" not in examined.stderr

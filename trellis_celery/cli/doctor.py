@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import click
 
@@ -29,16 +29,25 @@ def doctor(trellis: Trellis, output: Output, *, with_all: bool, strict: bool) ->
 
     It writes nothing that lasts, and works with a store or a broker that is down. Exit code 1: there is a problem.
     """
-    report = examine(trellis)
+    report = _named(examine(trellis), output.command_line)
     if output.as_json:
         for finding in report.findings:
             output.data(asdict(finding))
         for check, reason in report.unchecked.items():
             output.data({"check": check, "level": "unchecked", "found": reason})
     else:
-        output.page(list(_page(report, with_all=with_all, columns=_columns(output))))
+        page = list(_page(report, with_all=with_all, columns=_columns(output)))
+        is_scrolled = output.is_terminal and len(page) >= output.height
+        output.page([*page, line(), _summary(report, with_all=with_all)] if is_scrolled else page)
     if report.is_bad(strict=strict):
         raise click.exceptions.Exit(1)
+
+
+def _named(report: Report, command_line: str) -> Report:
+    """With the name of this app in the commands to type."""
+    celery = command_line.removesuffix(" trellis")
+    findings = (replace(one, advice=one.advice.replace("celery -A …", celery)) for one in report.findings)
+    return replace(report, findings=tuple(findings))
 
 
 def _columns(output: Output) -> int | None:
@@ -48,23 +57,22 @@ def _columns(output: Output) -> int | None:
 
 def _page(report: Report, *, with_all: bool, columns: int | None) -> Iterator[Block]:
     """What matters comes first: the sum of it, then problems, then warnings."""
-    yield _summary(report)
+    yield _summary(report, with_all=with_all)
     for finding in report.findings:
         if finding.level is not Level.OK or with_all:
             yield from _finding(finding, columns)
-    yield from _paragraph("Fine", [] if with_all else _names(report), columns)
-    yield from _paragraph("Not checked", [f"{check} ({reason})" for check, reason in _reasons(report)], columns)
+    yield from _unchecked(report, columns)
 
 
-def _summary(report: Report) -> Line:
+def _summary(report: Report, *, with_all: bool) -> Line:
     cells = []
     for level, plural in _PLURALS.items():
         number = len(report.of(level))
         text = f"{number or 'no'} {plural if number != 1 else level.value}, "
         cells.append(Cell(text, _TONES[level] if number else Tone.DIM))
-    fine = f"{len(report.of(Level.OK))} fine"
     unchecked = f", {len(report.unchecked)} not checked" if report.unchecked else ""
-    return Line((*cells, Cell(fine + unchecked)))
+    hint = "" if with_all else " (--all shows them)"
+    return Line((*cells, Cell(f"{len(report.of(Level.OK))} fine{hint}{unchecked}")))
 
 
 def _finding(finding: Finding, columns: int | None) -> Iterator[Block]:
@@ -88,22 +96,12 @@ def _broken(text: str, columns: int | None, indent: int) -> list[str]:
     return textwrap.wrap(text, max(20, columns - indent), break_long_words=False, break_on_hyphens=False)
 
 
-def _paragraph(title: str, names: list[str], columns: int | None) -> Iterator[Block]:
-    if names:
-        yield line()
-        yield line(title, Tone.STRONG)
-        yield from _wrapped(", ".join(names), columns)
-
-
-def _names(report: Report) -> list[str]:
-    """Checks of which nothing worse is told."""
-    worse = {finding.check for finding in report.findings if finding.level is not Level.OK}
-    return list(dict.fromkeys(finding.check for finding in report.of(Level.OK) if finding.check not in worse))
-
-
-def _reasons(report: Report) -> list[tuple[str, str]]:
+def _unchecked(report: Report, columns: int | None) -> Iterator[Block]:
     """The checks of each reason together."""
     by_reason: dict[str, list[str]] = {}
     for check, reason in report.unchecked.items():
         by_reason.setdefault(reason, []).append(check)
-    return [(", ".join(checks), reason) for reason, checks in by_reason.items()]
+    for reason, checks in by_reason.items():
+        yield line()
+        yield Line((Cell("NOT CHECKED", Tone.DIM), Cell(f" {reason}", Tone.STRONG)))
+        yield from _wrapped(", ".join(checks), columns)
