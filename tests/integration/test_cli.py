@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.support.cluster import ROOT, Cluster
+from tests.support.waiting import eventually
+from trellis_celery import ProcessStep
 
 APP = "tests.support.apps.outcomes"
 
@@ -126,6 +131,27 @@ def test_without_an_app_the_command_says_how_to_name_one() -> None:
     assert "celery -A proj trellis list" in listed.stderr
 
 
+def test_an_app_without_trellis_is_told_how_to_get_one() -> None:
+    listed = celery("list", app="tests.support.apps.bare")
+
+    assert listed.returncode == 1
+    assert listed.stderr == "Error: the app 'bare' has no Trellis: make one beside it, `trellis = Trellis(app)`\n"
+
+
+@pytest.mark.parametrize(
+    "command", [("list",), ("stats",), ("incidents",), ("watch",), ("check",), ("show", "3-" + "0" * 32)]
+)
+def test_no_command_hangs_on_a_store_that_does_not_answer(cluster: Cluster, command: tuple[str, ...]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        asked = celery(*command, TRELLIS_TEST_APP_REDIS=f"redis://127.0.0.1:{silent.getsockname()[1]}")
+
+    assert asked.returncode == 1
+    assert "Error: the store does not answer" in asked.stderr
+    assert "Traceback" not in asked.stderr
+    assert time.monotonic() - began < 15, "the limit is 2 s; the rest is for a slow machine to start Python"
+
+
 def test_an_unreachable_store_is_a_short_error_and_no_traceback(cluster: Cluster) -> None:
     listed = celery("list", TRELLIS_TEST_APP_REDIS="redis://127.0.0.1:1")
 
@@ -139,3 +165,86 @@ def test_a_state_that_is_none_is_refused_with_the_ones_there_are(cluster: Cluste
 
     assert listed.returncode == 2
     assert "in_progress" in listed.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_loop_checks_until_it_is_told_to_stop(cluster: Cluster, number: int) -> None:
+    process = cluster.trellis.processes.start_process(
+        tenant_id="t",
+        process_type="Late",
+        aggregate_type="A",
+        aggregate_id=str(number),
+        steps=[ProcessStep("step", timeout_ms=300)],
+    )
+    loop = running("check", "--loop", "--interval", "0.2", "--json")
+
+    assert loop.stderr is not None
+    assert loop.stderr.readline() == "Checking every 0.2 s until SIGINT or SIGTERM.\n"
+    cluster.trellis.processes.start_step(process, "step")
+    eventually(lambda: cluster.trellis.get_process(process.id).state == "failed", within_s=20, what="given up")
+    loop.send_signal(number)
+    out, err = loop.communicate(timeout=20)
+
+    assert loop.returncode == 0
+    assert [json.loads(line)["gave_up"] for line in out.splitlines()] == [1]
+    assert "Traceback" not in err
+
+
+def test_what_is_watched_in_a_pipe_is_a_line_for_each_event(cluster: Cluster) -> None:
+    process = cluster.trellis.start_process(
+        cluster.module.Work, tenant_id="clinic-7", aggregate_type="Referral", aggregate_id="watched"
+    )
+    watch = running("watch", "--aggregate", "watched", "--interval", "0.1", "--json")
+
+    assert watch.stdout is not None
+    assert json.loads(watch.stdout.readline())["kind"] == "process_started"
+    process.complete_step("work", by="ann")
+    completed = json.loads(watch.stdout.readline())
+    rest = watch.stdout.read()
+
+    assert (completed["kind"], completed["step"], completed["by"]) == ("step_completed", "work", "ann")
+    assert [json.loads(line)["kind"] for line in rest.splitlines()] == ["process_completed"]
+    assert watch.wait(20) == 0
+
+
+def test_a_pipe_that_is_closed_early_is_no_traceback(process: Any) -> None:
+    command = f"{sys.executable} -m celery -A {APP} trellis show {process.id} | head -1"
+
+    shown = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+    assert process.id in shown.stdout
+    assert "Traceback" not in shown.stderr
+
+
+def test_without_rich_everything_is_there_in_plain_text(process: Any) -> None:
+    """As with `pip install trellis-celery`, without the extra `cli`."""
+    program = "import sys; sys.modules['rich'] = None; from celery.__main__ import main; main()"
+    command = [sys.executable, "-c", program, "-A", APP, "trellis", "show", process.id]
+
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+    assert shown.returncode == 0
+    assert process.id in shown.stdout
+
+
+def test_where_only_ascii_can_be_written_pictures_are_drawn_in_it(cluster: Cluster) -> None:
+    process = cluster.trellis.start_process(
+        cluster.module.Work, tenant_id="clinic-7", aggregate_type="Referral", aggregate_id="ascii"
+    )
+    cluster.trellis.processes.start_step(process.id, "work")
+
+    shown = celery("show", process.id, PYTHONIOENCODING="ascii")
+
+    assert shown.returncode == 0
+    assert "= running" in shown.stdout
+
+
+def running(*arguments: str) -> subprocess.Popen[str]:
+    """A command that goes on."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "celery", "-A", APP, "trellis", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )

@@ -43,7 +43,7 @@ def test_a_step_that_could_not_be_handled_is_exit_code_1(shell: Shell) -> None:
 
     assert result.exit_code == 1
     assert '"failed":1' in result.stdout
-    assert "1 steps could not be checked" in result.stderr
+    assert "could not be checked: 1;" in result.stderr
 
 
 def test_an_interval_is_for_the_loop(shell: Shell) -> None:
