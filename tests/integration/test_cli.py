@@ -9,7 +9,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -176,14 +177,13 @@ def test_the_loop_checks_until_it_is_told_to_stop(cluster: Cluster, number: int)
         aggregate_id=str(number),
         steps=[ProcessStep("step", timeout_ms=300)],
     )
-    loop = running("check", "--loop", "--interval", "0.2", "--json")
-
-    assert loop.stderr is not None
-    assert loop.stderr.readline() == "Checking every 0.2 s until SIGINT or SIGTERM.\n"
-    cluster.trellis.processes.start_step(process, "step")
-    eventually(lambda: cluster.trellis.get_process(process.id).state == "failed", within_s=20, what="given up")
-    loop.send_signal(number)
-    out, err = loop.communicate(timeout=20)
+    with running("check", "--loop", "--interval", "0.2", "--json") as loop:
+        assert loop.stderr is not None
+        assert loop.stderr.readline() == "Checking every 0.2 s until SIGINT or SIGTERM.\n"
+        cluster.trellis.processes.start_step(process, "step")
+        eventually(lambda: cluster.trellis.get_process(process.id).state == "failed", within_s=20, what="given up")
+        loop.send_signal(number)
+        out, err = loop.communicate(timeout=20)
 
     assert loop.returncode == 0
     assert [json.loads(line)["gave_up"] for line in out.splitlines()] == [1]
@@ -194,17 +194,16 @@ def test_what_is_watched_in_a_pipe_is_a_line_for_each_event(cluster: Cluster) ->
     process = cluster.trellis.start_process(
         cluster.module.Work, tenant_id="clinic-7", aggregate_type="Referral", aggregate_id="watched"
     )
-    watch = running("watch", "--aggregate", "watched", "--interval", "0.1", "--json")
-
-    assert watch.stdout is not None
-    assert json.loads(watch.stdout.readline())["kind"] == "process_started"
-    process.complete_step("work", by="ann")
-    completed = json.loads(watch.stdout.readline())
-    rest = watch.stdout.read()
+    with running("watch", "--aggregate", "watched", "--interval", "0.1", "--json") as watch:
+        assert watch.stdout is not None
+        assert json.loads(watch.stdout.readline())["kind"] == "process_started"
+        process.complete_step("work", by="ann")
+        completed = json.loads(watch.stdout.readline())
+        rest = watch.stdout.read()
+        assert watch.wait(20) == 0
 
     assert (completed["kind"], completed["step"], completed["by"]) == ("step_completed", "work", "ann")
     assert [json.loads(line)["kind"] for line in rest.splitlines()] == ["process_completed"]
-    assert watch.wait(20) == 0
 
 
 def test_a_pipe_that_is_closed_early_is_no_traceback(process: Any) -> None:
@@ -239,12 +238,12 @@ def test_where_only_ascii_can_be_written_pictures_are_drawn_in_it(cluster: Clust
     assert "= running" in shown.stdout
 
 
-def running(*arguments: str) -> subprocess.Popen[str]:
-    """A command that goes on."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "celery", "-A", APP, "trellis", *arguments],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@contextmanager
+def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A command that goes on; it is gone when the test is."""
+    command = [sys.executable, "-m", "celery", "-A", APP, "trellis", *arguments]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        try:
+            yield program
+        finally:
+            program.kill()

@@ -86,7 +86,7 @@ def test_on_a_terminal_a_change_has_to_be_confirmed(
     terminal = type_command("cancel", process.id)
 
     terminal.wait_for(f"Cancel 1 of 1 steps of Work {process.id}? [y/N]: ")
-    terminal.type(answer)
+    terminal.press(answer)
 
     assert terminal.exit_code() == code
     assert process.refresh().state == state
@@ -117,7 +117,7 @@ def test_ctrl_c_ends_watching_and_gives_the_terminal_back(process: Any, type_com
     terminal = type_command("watch")
     terminal.wait_for(process.id)
 
-    terminal.type("\x03")
+    terminal.press("\x03")
 
     assert terminal.exit_code() == 0
     assert "Traceback" not in terminal.text

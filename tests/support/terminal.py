@@ -61,7 +61,7 @@ class Terminal:
             if not self._read(0.2):
                 assert text in self.text, f"it ended without {text!r}, but with:\n{self.text[-4000:]}"
 
-    def type(self, keys: str) -> None:
+    def press(self, keys: str) -> None:
         os.write(self._fd, keys.encode())
 
     def exit_code(self, *, within_s: float = 30) -> int:
