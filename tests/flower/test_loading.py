@@ -13,7 +13,6 @@ from tests.flower.server import ANN, BASIC_AUTH, Answer, FlowerServer, flower
 pytestmark = pytest.mark.integration
 
 
-
 def has_tab(page: Answer) -> bool:
     """Whether there is one entry for the processes in the navigation bar."""
     return len(re.findall(r'<a class="nav-link[^>]*>Processes</a>', page.text)) == 1

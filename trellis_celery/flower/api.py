@@ -93,6 +93,7 @@ class Act(ApiHandler):
         await self.carry_out(CANCEL, process_id, "")
 
     async def carry_out(self, action: Action, process_id: str, step_name: str) -> None:
+        self.require_may_act()
         body = self._body()
         if self.flower_options.auth and not self.request.headers.get("Authorization"):
             security.require_token(self)  # the login is a cookie, which a browser sends for whoever asks

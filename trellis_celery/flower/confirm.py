@@ -8,6 +8,7 @@ from __future__ import annotations
 from tornado.web import authenticated
 
 from trellis_celery.domain.process import Process
+from trellis_celery.domain.step import ProcessStep
 from trellis_celery.flower import security
 from trellis_celery.flower.actions import ACTIONS, Action, Asked
 from trellis_celery.flower.page import PageHandler
@@ -35,6 +36,7 @@ class ConfirmPage(PageHandler):
 
     @authenticated
     async def post(self, process_id: str, action_name: str) -> None:
+        self.require_may_act()
         security.require_token(self)
         action, attempt = ACTIONS[action_name], self.get_body_argument("attempt", "")
         asked = Asked(
@@ -48,7 +50,7 @@ class ConfirmPage(PageHandler):
         self.leave_notice(f"{asked.step_name}: {action.done}" if action.is_for_step else action.done)
         self.redirect(self._back(process_id, self.get_body_argument("back", "")), status=303)
 
-    def _step(self, process: Process, action: Action, name: str):  # type: ignore[no-untyped-def]
+    def _step(self, process: Process, action: Action, name: str) -> ProcessStep | None:
         if not action.is_for_step:
             return None
         if name not in process.steps:

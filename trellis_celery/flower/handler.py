@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from tornado.web import RequestHandler
 
 from trellis_celery import errors
+from trellis_celery.domain.process import Process
 from trellis_celery.domain.queries import Stats
 from trellis_celery.flower import look, security
 from trellis_celery.flower.actions import Action, Asked, carry_out
@@ -33,9 +34,14 @@ class TrellisHandler(RequestHandler):
         security.set_headers(self)
         self.set_header("Cache-Control", "no-store")
 
+    def check_xsrf_cookie(self) -> None:
+        """Ours first: Flower fails on an origin that is no address, and asks for none where nobody has to log in."""
+        security.require_own_site(self.request)
+        super().check_xsrf_cookie()
+
     def prepare(self) -> None:
         super().prepare()
-        security.require_own_site(self.request)
+        security.require_own_site(self.request)  # Flower 2.0.1 does not check at all
 
     @property
     def flower(self) -> Any:
@@ -75,8 +81,12 @@ class TrellisHandler(RequestHandler):
         except errors.TrellisError as error:
             raise problem_of(error) from error
 
-    async def act(self, action: Action, asked: Asked) -> Any:
-        """Carry out the action; return the process. Raises a Problem."""
+    def require_may_act(self) -> None:
+        """Raise a Problem if nothing may be changed through this Flower."""
         if (why := security.why_read_only(self.flower_options)) is not None:
             raise Problem(403, "ReadOnly", why)
+
+    async def act(self, action: Action, asked: Asked) -> Process:
+        """Carry out the action; return the process as it is then. Raises a Problem."""
+        self.require_may_act()
         return await self.read(lambda trellis: carry_out(trellis, action, asked), limit_s=WRITE_LIMIT_S)
