@@ -87,7 +87,8 @@ if new_class ~= class then
 end
 local by_type, by_tenant, position = string.sub(index, 1, 8), string.sub(index, 9, 16), string.sub(index, 25)
 
--- Reads of the keys that are written below: one of a wrong type is an error here, before the first write.
+-- Reads of the keys that are written below: one of a wrong type is an error here, before the first write. Of the messages
+-- always, because whoever claims a step by this reads its message next.
 local due = change.process .. '|' .. change.step
 redis.call('ZSCORE', KEYS[2], due)
 if change.old_lease or change.new_lease then
@@ -97,9 +98,7 @@ if change.log or has_ended then
   redis.call('LLEN', KEYS[4])
   redis.call('HLEN', KEYS[11])
 end
-if change.message then
-  redis.call('HLEN', KEYS[5])
-end
+redis.call('HLEN', KEYS[5])
 local holder
 if new_class ~= class then
   redis.call('ZCARD', KEYS[7])
