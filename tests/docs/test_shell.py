@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 from trellis_celery import Event, EventKind, Process, ProcessStep, ProcessSummary
 from trellis_celery.cli import data, trellis
-from trellis_celery.domain.queries import Incident, Stats
+from trellis_celery.domain.queries import EventGroup, Incident, ProcessGroup, Stats
 from trellis_celery.ports import LastCheck
+from trellis_celery.services.history import HistoryReport
+from trellis_celery.services.relay import RelayReport
+from trellis_celery.services.timeouts import CheckReport
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/shell.md").read_text()
 
@@ -51,3 +55,37 @@ def test_the_page_lists_the_keys_of_json() -> None:
     assert keys["stats"] == set(data.of_stats(Stats(processes={}), LastCheck()))
     incident = Incident(process=ProcessSummary.of(process), step=process.step("s"), since_ms=1, reason="")
     assert keys["incidents"] == set(data.of_incident(incident, next_commands=[]))
+
+
+def _nested() -> dict[str, set[str]]:
+    section = PAGE[PAGE.index("\n| within | keys |") :]
+    rows = (re.match(r"\| (.*?) \| (.*) \|", row) for row in section.strip().partition("\n\n")[0].splitlines()[2:])
+    return {row[1]: set(re.findall(r"`(\w+)`", row[2])) for row in rows if row is not None}
+
+
+def test_the_page_lists_the_keys_within() -> None:
+    keys = _nested()
+    process = _process()
+    summary = ProcessSummary.of(process)
+    shown = data.of_process(process, arguments={"s": "()"})
+    counted = Stats(processes={ProcessGroup.of(summary): 1}, events={EventGroup("P", "s", EventKind.STEP_STARTED): 1})
+    stats = data.of_stats(counted, LastCheck())
+
+    assert keys["each of the `steps` of `show`"] == set(shown["steps"][0])
+    assert keys["each of the `processes` of `stats`"] == set(stats["processes"][0])
+    assert keys["each of the `events` of `stats`"] == set(stats["events"][0])
+    assert keys["`last_check` of `stats`"] == set(stats["last_check"])
+    assert keys["`lateness` of `stats`"] == set(stats["lateness"])
+
+
+def test_the_page_lists_the_keys_of_every_pass() -> None:
+    keys = {row[0].strip("`"): re.findall(r"`(\w+)`", row[2]) for row in _rows("JSON")}
+
+    for command, report in {"check": CheckReport, "relay": RelayReport, "archive": HistoryReport}.items():
+        assert keys[command] == [field.name for field in fields(report)]
+
+
+def test_every_command_that_has_json_of_its_own_is_on_the_page() -> None:
+    listed = {name for row in _rows("JSON") for name in re.findall(r"`(\w+)`", row[0])}
+
+    assert listed == set(trellis.commands)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -88,26 +88,23 @@ def gantt(
     rows = timeline.rows if rows is None else rows
     names = [fitting(visible(row.step.name), max(8, columns // 3)) for row in rows]
     name_columns = max((width(name) for name in names), default=0)
-    beyond = {row.step.name: _beyond(row, timeline, now_ms, glyphs) for row in rows}
-    tail = max((width(text) for text in beyond.values()), default=0)
+    ahead = [_ahead(row, timeline, now_ms, glyphs) for row in rows]
+    tail = max((width(text) for text in ahead), default=0)
     bar = _Bar(timeline.start_ms, timeline.end_ms, max(_LEAST_BAR, columns - name_columns - 1 - tail), glyphs)
+    drawn = [bar.draw(row) for row in rows]
     lines = [
-        Line(
-            (Cell(name + " " * (name_columns - width(name) + 1)), *bar.draw(row), Cell(beyond[row.step.name], Tone.DIM))
-        )
-        for name, row in zip(names, rows, strict=True)
+        Line((Cell(name + " " * (name_columns - width(name) + 1)), *cells, Cell(text, Tone.DIM)))
+        for name, cells, text in zip(names, drawn, ahead, strict=True)
     ]
-    return [*lines, _axis(bar, name_columns), *_legend(rows, timeline.end_ms, glyphs, columns)]
+    seen = {character for cells in drawn for cell in cells for character in cell.text}
+    seen |= {glyphs.beyond} if any(ahead) else set()
+    return [*lines, _axis(bar, name_columns), *_legend(seen, glyphs, columns)]
 
 
-def _beyond(row: TimelineRow, timeline: Timeline, now_ms: int, glyphs: Glyphs) -> str:
+def _ahead(row: TimelineRow, timeline: Timeline, now_ms: int, glyphs: Glyphs) -> str:
     """What is said of a deadline that lies behind the picture."""
     ahead = [mark for mark in row.marks if mark.kind is MarkKind.DEADLINE and mark.at_ms > timeline.end_ms]
     return f" {glyphs.beyond} {roughly(max(0, ahead[0].at_ms - now_ms))}" if ahead else ""
-
-
-def _has_beyond(rows: Sequence[TimelineRow], end_ms: int) -> bool:
-    return any(mark.kind is MarkKind.DEADLINE and mark.at_ms > end_ms for row in rows for mark in row.marks)
 
 
 @dataclass
@@ -154,15 +151,14 @@ def _axis(bar: _Bar, indent: int) -> Line:
     return Line((Cell(" " * (indent + 1) + "0" + end.rjust(bar.columns - 1), Tone.DIM),))
 
 
-def _legend(rows: Sequence[TimelineRow], end_ms: int, glyphs: Glyphs, columns: int) -> list[Line]:
-    """Only what occurs."""
-    spans = {span.kind for row in rows for span in row.spans}
-    marks = {mark.kind for row in rows for mark in row.marks if mark.at_ms <= end_ms}
-    told = [
-        *((glyphs.spans[span], span.value, _SPAN_TONES[span]) for span in SpanKind if span in spans),
-        *((glyphs.marks[mark], _WORDS.get(mark, mark.value), _MARK_TONES[mark]) for mark in MarkKind if mark in marks),
-        *([(glyphs.beyond, "deadline in", Tone.DIM)] if _has_beyond(rows, end_ms) else []),
+def _legend(seen: Collection[str], glyphs: Glyphs, columns: int) -> list[Line]:
+    """What each character that is to be seen stands for."""
+    known = [
+        *((glyphs.spans[span], span.value, _SPAN_TONES[span]) for span in SpanKind),
+        *((glyphs.marks[mark], _WORDS.get(mark, mark.value), _MARK_TONES[mark]) for mark in MarkKind),
+        (glyphs.beyond, "deadline in", Tone.DIM),
     ]
+    told = [one for one in known if one[0] in seen]
     lines: list[list[Cell]] = [[]]
     taken = 0
     for glyph, word, tone in told:
