@@ -8,6 +8,7 @@ import msgspec
 from flower.api import BaseApiHandler
 from tornado.web import authenticated
 
+from trellis_celery.domain import plain
 from trellis_celery.flower import answers, look, security
 from trellis_celery.flower.actions import ACTIONS, CANCEL, Action, Asked
 from trellis_celery.flower.handler import TrellisHandler
@@ -105,7 +106,7 @@ class Act(ApiHandler):
             by=security.actor(self, self.flower_options),
         )
         process = await self.act(action, asked)
-        self.answer({"done": action.name, "process": answers.process_data(process)})
+        self.answer({"done": action.name, "process": plain.of_process(process)})
 
     def _body(self) -> ActionBody:
         if not self.request.body:

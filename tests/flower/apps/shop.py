@@ -20,4 +20,4 @@ app.conf.update(trellis_url="memory://", trellis_show_args=os.environ.get("SHOP_
 clock = ManualClock(1_780_000_000_000)
 store = MemoryStore(clock=clock)
 trellis = Trellis(app, store=store)
-tell(store, clock)
+tell(store, clock, is_hostile=os.environ.get("SHOP_IS_FRIENDLY") != "1")

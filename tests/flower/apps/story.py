@@ -75,13 +75,14 @@ class Shop:
         self._recorder.apply(StepKey(process.id, name), rule, **options)
 
 
-def tell(store: ProcessStore, clock: ManualClock) -> None:
+def tell(store: ProcessStore, clock: ManualClock, *, is_hostile: bool = True) -> None:
     """All of it. The last check is a moment ago."""
     shop = Shop(store, clock)
     for number in range(60):
         _delivered(shop, f"order-{1001 + number}")
     _parked(shop)
-    _hostile(shop)
+    if is_hostile:
+        _hostile(shop)
     _cancelled(shop)
     _overdue(shop)
     _gave_up(shop)

@@ -1,0 +1,64 @@
+"""Headless Chromium, driven by playwright; what it complains about is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.support import services
+
+CHROMIUM = Path("/usr/bin/chromium")
+
+#: The height is that of a window; a picture may be of the whole page.
+WIDE, NARROW = (1280, 800), (390, 780)
+
+
+@dataclass
+class Complaints:
+    """What a browser says to the developers of a page: errors of scripts, what a policy forbade, what was not found."""
+
+    heard: list[str] = field(default_factory=list)
+
+    def listen_to(self, page: Any) -> None:
+        page.on("console", lambda said: said.type in ("error", "warning") and self.heard.append(said.text))
+        page.on("pageerror", lambda error: self.heard.append(str(error)))
+        page.on("requestfailed", lambda request: self.heard.append(f"{request.url}: {request.failure}"))
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """A browser; skips the test where there is none."""
+    if not CHROMIUM.exists():
+        services.missing(f"there is no {CHROMIUM}")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ModuleNotFoundError:
+        services.missing("the package playwright is not installed")
+    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=options)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def window(
+    browser: Any, size: tuple[int, int] = WIDE, *, is_dark: bool = False, login: tuple[str, str] | None = None
+) -> Iterator[Any]:
+    """A page of somebody who has not been here before."""
+    context = browser.new_context(
+        viewport={"width": size[0], "height": size[1]},
+        color_scheme="dark" if is_dark else "light",
+        reduced_motion="reduce",
+        http_credentials={"username": login[0], "password": login[1]} if login else None,
+    )
+    context.set_default_timeout(15_000)
+    try:
+        yield context.new_page()
+    finally:
+        context.close()
