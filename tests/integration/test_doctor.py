@@ -130,7 +130,7 @@ def test_a_check_that_workers_made_in_place_of_beat_is_a_warning(cluster: Cluste
 #: Options and environment of a worker, and what is told of it: check -> level and words.
 ODD_WORKERS = [
     (
-        ("-P", "threads"),
+        {"pool": "threads"},
         {"TRELLIS_TEST_VERSION": "0.0.9", "TRELLIS_TEST_SETTINGS": "trellis_events_exchange=x"},
         {
             "workers-pool": ("warning", "odd@test (thread)"),
@@ -139,7 +139,7 @@ ODD_WORKERS = [
         },
     ),
     (
-        ("-P", "solo", "-Q", "other"),
+        {"pool": "solo", "queue": "other"},
         {"TRELLIS_TEST_STORE": "redis://:x@127.0.0.1:1/5"},
         {
             "workers-pool": ("warning", "odd@test (solo)"),
@@ -153,9 +153,10 @@ ODD_WORKERS = [
 @pytest.mark.usefixtures("programs")
 @pytest.mark.parametrize(("options", "env", "told"), ODD_WORKERS)
 def test_a_worker_that_differs_from_what_is_seen_here_is_told(
-    cluster: Cluster, options: tuple[str, ...], env: dict[str, str], told: dict[str, tuple[str, str]]
+    cluster: Cluster, options: dict[str, str], env: dict[str, str], told: dict[str, tuple[str, str]]
 ) -> None:
-    cluster.worker(*options, name="odd", concurrency=1, env=env)
+    queue = options.get("queue", "ward")
+    cluster.worker("-Q", queue, name="odd", pool=options["pool"], concurrency=1, env=env)
     assert of_workers("workers-track")["level"] == "ok"
 
     found = findings()

@@ -77,6 +77,7 @@ def _step_facts(trellis: Trellis, step: Step, tasks: Iterable[Any]) -> StepFacts
 
 def task_facts(app: Any, task: Any) -> TaskFacts:
     either = task.acks_on_failure_or_timeout
+    limit_s = task.time_limit or app.conf.task_time_limit
     return TaskFacts(
         name=task.name,
         queue=_queue_of(app, task),
@@ -84,7 +85,7 @@ def task_facts(app: Any, task: Any) -> TaskFacts:
         reject_on_worker_lost=bool(task.reject_on_worker_lost),
         acks_on_failure=bool(getattr(task, "acks_on_failure", either)),  # two of them since Celery 5.7
         acks_on_timeout=bool(getattr(task, "acks_on_timeout", either)),
-        time_limit_ms=int(task.time_limit * 1000) if task.time_limit else None,
+        time_limit_ms=int(limit_s * 1000) if limit_s else None,
         retry_wait_ms=_retry_wait_ms(task),
     )
 

@@ -83,6 +83,12 @@ def test_options_of_the_task_come_before_the_configuration(trellis: Trellis) -> 
     assert (own.acks_late, own.time_limit_ms, own.reject_on_worker_lost) == (False, 12_500, True)
 
 
+def test_a_task_without_a_time_limit_has_that_of_the_configuration(trellis: Trellis) -> None:
+    trellis.app.conf.task_time_limit = 20
+
+    assert task(trellis).time_limit_ms == 20_000
+
+
 def test_one_setting_may_stand_for_failures_and_time_limits(trellis: Trellis) -> None:
     trellis.app.conf.task_acks_on_failure_or_timeout = False
 
