@@ -40,7 +40,9 @@ def check(trellis: Trellis, output: Output, *, loop: bool, interval_s: float | N
     report = trellis.timeouts.check_for_timed_out_steps(by=_by())
     _tell(output, report)
     if report.failed:
-        raise click.ClickException(f"could not be checked: {report.failed}; the log says why, and what stays due is tried again")
+        raise click.ClickException(
+            f"could not be checked: {report.failed}; the log says why, and what stays due is tried again"
+        )
 
 
 def _tell_if_any(output: Output, report: CheckReport) -> None:
