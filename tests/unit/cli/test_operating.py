@@ -60,6 +60,7 @@ def test_a_step_that_was_given_up_is_tried_again(shell: Shell) -> None:
 
     assert "retried" in result.stdout
     assert "no task is sent: somebody has to start or complete it" in result.stdout
+    assert last(shell, order, EventKind.STEP_REOPENED).by == ME
     after = step(shell, order)
     assert (after.state, after.attempt, after.has_incident) == (StepState.PENDING, 3, False)
 
@@ -79,7 +80,8 @@ def test_an_incident_is_closed_with_a_note(shell: Shell) -> None:
         "process_state": "failed",
         "by": "ann",
     }
-    assert last(shell, order, EventKind.INCIDENT_CLOSED).detail == "paid in cash"
+    closed = last(shell, order, EventKind.INCIDENT_CLOSED)
+    assert (closed.detail, closed.by) == ("paid in cash", "ann")
     assert shell.shop.service.incidents() == []
 
 
@@ -89,7 +91,8 @@ def test_a_process_is_cancelled_with_a_reason(shell: Shell) -> None:
     (told,) = shell.json("cancel", order, "--reason", "customer left")
 
     assert (told["step"], told["action"], told["process_state"]) == (None, "cancelled", "cancelled")
-    assert last(shell, order, EventKind.STEP_CANCELLED).detail == "customer left"
+    cancelled = last(shell, order, EventKind.STEP_CANCELLED)
+    assert (cancelled.detail, cancelled.by) == ("customer left", ME)
 
 
 def test_what_is_done_already_is_told_and_done_no_second_time(shell: Shell) -> None:
