@@ -26,7 +26,7 @@ def main() -> None:
                 with window(browser, size, is_dark=is_dark, login=ANN) as page:
                     shoot(page, server.url + path, HERE / f"{picture}.png")
 
-            take("list", "/trellis?order=state")
+            take("list", "/trellis?order=state", (1280, 700))
             take("process", process)
             take("process-dark", process, is_dark=True)
             take("incidents", "/trellis/incidents", (1280, 560))

@@ -23,9 +23,13 @@ class Complaints:
     heard: list[str] = field(default_factory=list)
 
     def listen_to(self, page: Any) -> None:
-        page.on("console", lambda said: said.type in ("error", "warning") and self.heard.append(said.text))
+        page.on("console", self._hear)
         page.on("pageerror", lambda error: self.heard.append(str(error)))
         page.on("requestfailed", lambda request: self.heard.append(f"{request.url}: {request.failure}"))
+
+    def _hear(self, said: Any) -> None:
+        if said.type in ("error", "warning"):
+            self.heard.append(said.text)
 
 
 @contextmanager
