@@ -57,7 +57,9 @@ def test_a_store_that_cannot_be_opened_is_down() -> None:
 
 
 def test_what_is_missing_is_told_with_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "trellis_celery.monitoring.prometheus", raising=False)
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    monkeypatch.setitem(sys.modules, "prometheus_client.metrics_core", None)
 
     with pytest.raises(errors.ConfigurationError, match=r"pip install 'trellis-celery\[metrics\]'"):
         register(make("shop"))
