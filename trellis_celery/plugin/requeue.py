@@ -91,4 +91,3 @@ class CeleryRequeuer:
             return [self._app.amqp.queues[stored.routing_key]]
         except KeyError:
             raise QueueNotFound(stored.routing_key) from None
-

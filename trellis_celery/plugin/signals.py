@@ -139,9 +139,7 @@ def _header_of_eager(trellis: Trellis, task: Any) -> Header | None:
     process = context.entered_process()
     if process is None:
         return None
-    header = Header(
-        process_id=process.id, process_type=process.process_type, traceparent=process.own.traceparent
-    )
+    header = Header(process_id=process.id, process_type=process.process_type, traceparent=process.own.traceparent)
     return _claim(trellis, task.name, task.request.id, header)
 
 
