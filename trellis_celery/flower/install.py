@@ -17,6 +17,7 @@ from trellis_celery import errors
 from trellis_celery.flower import api, pages
 from trellis_celery.flower.assets import Assets
 from trellis_celery.flower.confirm import ConfirmPage
+from trellis_celery.flower.metrics import Metrics
 from trellis_celery.flower.templates import TabLoader
 
 _ID = r"([^/]+)"
@@ -30,6 +31,7 @@ def add_to_flower() -> None:
     if isinstance(settings.get("template_loader"), TabLoader):
         return
     handlers[-1:-1] = _routes()  # the last is the one that finds nothing
+    handlers.insert(0, _route("/metrics", Metrics))  # before Flower's own
     settings["template_loader"] = TabLoader(settings["template_path"])
     if "read_only" not in options:  # Flower 2.0.1
         define("read_only", default=False, type=bool, help="let nothing be changed in the tab Processes")
