@@ -172,8 +172,10 @@ class ProcessService:
     def _apply(self, process: Process | str, step_name: str, rule: by_hand.Rule) -> Transition:
         if not isinstance(process, Process):
             return self._recorder.apply(StepKey(require_process_id(process), step_name), rule)
-        guess = process.step(step_name)
-        transition = self._recorder.apply(StepKey(process.id, step_name), rule, guess=guess)
+        key, guess = StepKey(process.id, step_name), process.step(step_name)
+        transition = self._recorder.apply(key, rule, guess=guess)
+        if not transition.is_change:  # perhaps only in this picture of the process, which may be an old one
+            transition = self._recorder.apply(key, rule)
         process.steps[step_name] = transition.after
         return transition
 

@@ -11,6 +11,7 @@ from trellis_celery.domain.step import DeadlineKind, ProcessStep, StepState
 from trellis_celery.ports import StepKey
 from trellis_celery.services.processes import ProcessService
 from trellis_celery.services.recorder import Recorder
+from trellis_celery.services.timeouts import TimeoutCheckerService
 from trellis_celery.stores.memory import MemoryStore
 from trellis_celery.testing import ManualClock, RecordingSink
 
@@ -175,6 +176,31 @@ class TestSteps:
         with pytest.raises(errors.InvalidTransition):
             service.complete_step(process, "a")
 
+    def test_what_an_older_picture_shows_as_done_is_done_if_it_is_not(self, service: ProcessService) -> None:
+        process = start(service)
+        service.fail_step(process, "a", "broken")
+        older = service.get_process(process.id)
+        service.retry_step(process, "a")
+
+        service.fail_step(older, "a", "broken again")
+
+        assert service.get_process(process.id).step("a").last_error == "broken again"
+        assert older.step("a").last_error == "broken again"
+
+    def test_an_incident_is_closed_that_came_after_the_picture(
+        self, service: ProcessService, clock: ManualClock
+    ) -> None:
+        process = start(service, ProcessStep("a", timeout_ms=1_000))
+        service.start_step(process, "a")
+        clock.advance(1_000)
+        TimeoutCheckerService(service.store).check_for_timed_out_steps()
+
+        service.close_incident(process, "a", by="ann")
+
+        assert (process.step("a").state, process.has_incident) == (StepState.FAILED, False)
+        with pytest.raises(errors.InvalidTransition, match="no open incident"):
+            service.close_incident(process, "a")
+
     def test_the_end_of_a_process_is_told_once(self, service: ProcessService, sink: RecordingSink) -> None:
         process = start(service)
 
@@ -202,6 +228,16 @@ class TestCancel:
 
         service.cancel(process)
 
+        assert process.state is ProcessState.CANCELLED
+
+    def test_a_step_that_was_opened_again_since_the_picture_is_cancelled_as_well(self, service: ProcessService) -> None:
+        process = start(service)
+        service.fail_step(process, "a", "broken")
+        service.retry_step(process.id, "a")
+
+        service.cancel(process)
+
+        assert service.get_process(process.id).state is ProcessState.CANCELLED
         assert process.state is ProcessState.CANCELLED
 
     def test_cancelling_again_changes_nothing(self, service: ProcessService) -> None:
