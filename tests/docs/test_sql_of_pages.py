@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, make_url, text
 from tests.support.databases import without_tables
 from trellis_celery import Process, ProcessService, ProcessStep, TimeoutCheckerService
 from trellis_celery.services.history import HistoryService
-from trellis_celery.stores.sqlalchemy import SQLAlchemyArchive, SQLAlchemyStore, schema
+from trellis_celery.stores.sqlalchemy import SQLAlchemyArchive, SQLAlchemyStore, schema, totals
 from trellis_celery.stores.sqlalchemy.connect import engine_for
 from trellis_celery.testing import ManualClock
 
@@ -124,12 +124,20 @@ def test_programs_need_no_more_rights_than_the_page_says(postgresql_engine: Engi
     try:
         _archive_three_orders(as_program)
         SQLAlchemyStore(as_program).note_check(SQLAlchemyStore(as_program).last_check())
+        SQLAlchemyStore(as_program).transactions.run(totals.fold)
         _archive_three_orders(as_program)
     finally:
         as_program.dispose()
         with postgresql_engine.begin() as connection:
             connection.execute(text(f"DROP OWNED BY {ROLE}"))
             connection.execute(text(f"DROP ROLE {ROLE}"))
+
+
+def test_the_page_of_migrations_tells_of_the_schema_there_is() -> None:
+    page = (HOWTO / "migrations.md").read_text()
+
+    assert re.findall(r"schema none → (\d+)", page) == [schema.HEAD]
+    assert re.findall(r"^\| (\d{4}) \|", page, re.MULTILINE) == [f"{one:04}" for one in range(1, int(schema.HEAD) + 1)]
 
 
 def _plain(value: object) -> object:
