@@ -145,7 +145,8 @@ class RowDrawing:
                 self._begin(SpanKind.WAITING, event.attempt, at_ms)
             case EventKind.STEP_REENQUEUED | EventKind.STEP_RESENT:
                 self.is_guess = False
-                if self.open is None or self.attempt < event.attempt:
+                # One that was sent while the step went on already is in the log behind that.
+                if self.attempt < event.attempt or (self.open is None and not self.is_finished):
                     self._begin(SpanKind.WAITING, event.attempt, at_ms)
             case EventKind.STEP_STARTED | EventKind.STEP_HANDED_OVER:
                 detail = "handed over" if event.kind is EventKind.STEP_HANDED_OVER else event.detail

@@ -59,7 +59,7 @@ def time_out(
                 return Action.GIVE_UP, Transition(step, replace(step, deadline_ms=now_ms + HANDOFF_MS))
             case _:
                 pass
-    return _end_attempt(step, _reason(step, is_lapsed), now_ms=now_ms, jitter=jitter)
+    return _end_attempt(step, _reason(step, is_lapsed), is_lapsed=is_lapsed, now_ms=now_ms, jitter=jitter)
 
 
 def is_lost(step: ProcessStep, *, lapsed_attempt: int | None = None) -> bool:
@@ -67,8 +67,12 @@ def is_lost(step: ProcessStep, *, lapsed_attempt: int | None = None) -> bool:
     return (step.is_leased and lapsed_attempt == step.attempt) or step.deadline_kind is DeadlineKind.LOST
 
 
-def _end_attempt(step: ProcessStep, reason: str, *, now_ms: int, jitter: float) -> tuple[Action, Transition]:
-    events = (Event(EventKind.STEP_TIMED_OUT, step.name, step.attempt, now_ms, reason),)
+def _end_attempt(
+    step: ProcessStep, reason: str, *, is_lapsed: bool, now_ms: int, jitter: float
+) -> tuple[Action, Transition]:
+    # That a run is lost has been told already, unless nobody was left to tell it.
+    kinds = (*((EventKind.RUN_LOST,) if is_lapsed else ()), EventKind.STEP_TIMED_OUT)
+    events = tuple(Event(kind, step.name, step.attempt, now_ms, reason) for kind in kinds)
     ended = replace(step, is_leased=False, is_finishing=False, last_error=reason)
     if step.on_timeout == OnTimeout.ALERT:
         told = replace(ended, deadline_ms=None, deadline_kind=None, has_incident=True)
@@ -118,11 +122,15 @@ def confirm(step: ProcessStep, *, attempt: int, now_ms: int) -> Transition:
     """The attempt's message is on its way: from now on it waits for a worker."""
     if step.state.is_terminal or step.attempt != attempt or step.deadline_kind is not DeadlineKind.HANDOFF:
         return Transition(step, step)
-    is_copy = step.resend_count > 0
     wait_ms = step.queue_timeout_ms * 2 ** min(step.resend_count, MAX_DOUBLINGS)
     after = replace(step, deadline_ms=now_ms + wait_ms, deadline_kind=DeadlineKind.QUEUE)
+    return replace(log_sent(step, attempt=attempt, is_copy=step.resend_count > 0, now_ms=now_ms), after=after)
+
+
+def log_sent(step: ProcessStep, *, attempt: int, is_copy: bool, now_ms: int) -> Transition:
+    """The attempt's message was sent; if the step has gone on by now, that is all there is to say."""
     kind = EventKind.STEP_RESENT if is_copy else EventKind.STEP_REENQUEUED
-    return Transition(step, after, (Event(kind, step.name, attempt, now_ms),))
+    return Transition(step, step, (Event(kind, step.name, attempt, now_ms),))
 
 
 def confirm_told(step: ProcessStep, *, attempt: int, now_ms: int) -> Transition:

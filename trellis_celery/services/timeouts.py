@@ -24,6 +24,7 @@ from trellis_celery.domain.timeouts import Action
 from trellis_celery.ports import (
     Change,
     Committed,
+    Conflict,
     Due,
     EventSink,
     LastCheck,
@@ -42,6 +43,8 @@ logger = logging.getLogger(__name__)
 #: A damaged record is looked at again after this time, ms.
 QUARANTINE_MS = 60_000
 MAX_BATCHES = 100
+#: A step that is written by somebody else so many times in a row is left alone.
+MAX_OVERTAKEN = 5
 
 
 @dataclass(slots=True)
@@ -76,6 +79,26 @@ class _Claim:
     step: ProcessStep
     #: When the clock ran out that it was due by, epoch ms.
     due_since_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A step whose message was sent again."""
+
+    claim: _Claim
+    at_ms: int
+
+    @property
+    def lateness_ms(self) -> int:
+        return self.at_ms - self.claim.due_since_ms
+
+    def confirmation(self) -> transitions.Transition:
+        return timeouts.confirm(self.claim.step, attempt=self.claim.step.attempt, now_ms=self.at_ms)
+
+    def log_entry(self, current: ProcessStep) -> transitions.Transition:
+        claimed = self.claim.step
+        is_copy = claimed.resend_count > 0
+        return timeouts.log_sent(current, attempt=claimed.attempt, is_copy=is_copy, now_ms=self.at_ms)
 
 
 @dataclass(slots=True)
@@ -240,18 +263,29 @@ class TimeoutCheckerService:
             else:
                 with_message.append((claim, Sending(claim.key.process_id, claim.step, message)))
         outcomes = requeuer.requeue([sending for _, sending in with_message]) if with_message else []
-        confirmations: list[Change] = []
+        sent: list[_Sent] = []
         for (claim, _), outcome in zip(with_message, outcomes, strict=True):
             if outcome is not None:
                 self._not_sent(claim, outcome, batch)
                 continue
             self._count_sent(claim, batch)
-            now_ms = self._store.now_ms()
-            transition = timeouts.confirm(claim.step, attempt=claim.step.attempt, now_ms=now_ms)
-            lateness_ms = now_ms - claim.due_since_ms
-            confirmations.append(self._recorder.change(claim.key.process_id, transition, lateness_ms=lateness_ms))
-        # A conflict means that the message has been started or finished already: nothing is left to confirm.
-        self._recorder.commit(confirmations)
+            sent.append(_Sent(claim, self._store.now_ms()))
+        self._confirm(sent)
+
+    def _confirm(self, sent: Sequence[_Sent]) -> None:
+        """Let each step wait for a worker. One that a worker has taken up already does not wait: it is only logged."""
+        todo = [(each, each.confirmation()) for each in sent]
+        for _ in range(MAX_OVERTAKEN):
+            changes = [
+                self._recorder.change(each.claim.key.process_id, transition, lateness_ms=each.lateness_ms)
+                for each, transition in todo
+            ]
+            outcomes = self._recorder.commit(changes)
+            todo = [
+                (each, each.log_entry(outcome.current))
+                for (each, _), outcome in zip(todo, outcomes, strict=True)
+                if isinstance(outcome, Conflict) and outcome.current is not None
+            ]
 
     def _count_sent(self, claim: _Claim, batch: _Batch) -> None:
         if claim.action is Action.RETRY:

@@ -131,6 +131,23 @@ def test_an_attempt_that_took_too_long_is_lost_and_the_next_waits_from_then_on()
     ]
 
 
+@pytest.mark.parametrize("is_completed", [False, True])
+def test_a_worker_that_was_faster_than_the_log_changes_no_span(is_completed: bool) -> None:
+    story = Story(STEP)
+    story.queue(0)
+    story.start(0)
+    story.time_out(1_100)
+    story.start(1_110)
+    if is_completed:
+        story.complete(1_120)
+    before = story.spans(2_000)
+
+    story.do(lambda step: timeouts.log_sent(step, attempt=2, is_copy=False, now_ms=START + 1_105))
+
+    assert story.spans(2_000) == before
+    assert (MarkKind.REENQUEUED, 2, 1_105) in story.marks(2_000)
+
+
 def test_the_wait_for_a_backoff_belongs_to_the_next_attempt() -> None:
     story = Story(replace(STEP, backoff_ms=10_000))
 

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.unit.domain.steps import kinds
 from trellis_celery.domain import outcomes, runs, timeouts
 from trellis_celery.domain.events import EventKind
 from trellis_celery.domain.step import DeadlineKind, OnTimeout, ProcessStep, StepState
@@ -80,6 +81,7 @@ class TestTimeOut:
 
         assert action is Action.RETRY
         assert transition.after.last_error == "worker lost: w1"
+        assert kinds(transition) == [EventKind.RUN_LOST, EventKind.STEP_TIMED_OUT]
 
     def test_a_lapsed_lease_of_a_replaced_attempt_means_nothing(self) -> None:
         second = runs.start(RUNNING, run_id="other", attempt=2, is_leased=True, now_ms=10_400).after
@@ -94,7 +96,12 @@ class TestTimeOut:
     def test_the_reason_why_a_run_was_lost_is_kept(self) -> None:
         lost = outcomes.lose(RUNNING, "killed by signal 9", attempt=1, now_ms=10_500).after
 
-        assert timeouts.time_out(lost, now_ms=10_500)[1].after.last_error == "killed by signal 9"
+        transition = timeouts.time_out(lost, now_ms=10_500)[1]
+        assert transition.after.last_error == "killed by signal 9"
+        assert kinds(transition) == [EventKind.STEP_TIMED_OUT], "that it is lost was told before"
+
+    def test_a_run_that_takes_too_long_is_not_lost(self) -> None:
+        assert kinds(timeouts.time_out(RUNNING, now_ms=LATE_MS)[1]) == [EventKind.STEP_TIMED_OUT]
 
 
 class TestQueueWait:
@@ -197,6 +204,19 @@ class TestSettling:
 
         assert not timeouts.confirm(started, attempt=2, now_ms=LATE_MS + 10).is_change
         assert not timeouts.confirm_told(started, attempt=2, now_ms=LATE_MS + 10).is_change
+
+    @pytest.mark.parametrize(("is_copy", "kind"), [(False, EventKind.STEP_REENQUEUED), (True, EventKind.STEP_RESENT)])
+    def test_that_it_was_sent_is_logged_for_an_attempt_that_was_started_meanwhile(
+        self, is_copy: bool, kind: EventKind
+    ) -> None:
+        started = runs.start(self.CLAIMED, run_id="next", attempt=2, now_ms=LATE_MS + 5).after
+
+        transition = timeouts.log_sent(started, attempt=2, is_copy=is_copy, now_ms=LATE_MS + 4)
+
+        assert transition.after is started
+        assert [(event.kind, event.attempt, event.occurred_at_ms) for event in transition.events] == [
+            (kind, 2, LATE_MS + 4)
+        ]
 
     def test_giving_up_fails_the_step_with_the_reason(self) -> None:
         claimed = timeouts.time_out(replace(RUNNING, retries_permitted=0), now_ms=LATE_MS)[1].after

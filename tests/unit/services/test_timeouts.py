@@ -362,6 +362,43 @@ class TestManyCheckers:
         assert len(world.requeuer.sent) == 1
 
 
+class TestFastWorkers:
+    """The message is taken up before the checker has written that it was sent."""
+
+    @pytest.fixture(params=["started", "completed"])
+    def world(self, request: pytest.FixtureRequest) -> World:
+        world = World()
+
+        class Fast(RecordingRequeuer):
+            def requeue(self, sendings: Any) -> Any:
+                world.clock.advance(200)
+                for sending in sendings:
+                    world.run(world.store.load(sending.process_id), message=None)
+                    if request.param == "completed":
+                        world.processes.complete_step(sending.process_id, "step")
+                return super().requeue(sendings)
+
+        world.requeuer = Fast()
+        world.checker = world.new_checker()
+        world.check = world.checker.check_for_timed_out_steps
+        return world
+
+    def test_the_sending_is_logged_and_counted_and_changes_nothing(self, world: World) -> None:
+        process = world.process()
+        world.run(process)
+        world.clock.advance(1_000)
+
+        world.check()
+
+        step = world.step(process)
+        assert (step.state, step.attempt) != (StepState.PENDING, 2)
+        assert world.sink.kinds == [EventKind.STEP_TIMED_OUT, EventKind.STEP_REENQUEUED]
+        history = world.processes.history(process)
+        assert [event.kind for event in history].count(EventKind.STEP_REENQUEUED) == 1
+        lateness = world.store.stats().lateness
+        assert (lateness.count, lateness.sum_ms) == (1, 200)
+
+
 class TestLeases:
     def test_a_lost_worker_is_noticed_when_its_lease_lapses(self, world: World) -> None:
         process = world.process(ProcessStep("step", retries_permitted=1))
