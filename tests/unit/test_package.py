@@ -11,8 +11,8 @@ import trellis_celery
 def test_the_public_names_are_the_ones_that_are_listed() -> None:
     visible = {name for name, value in vars(trellis_celery).items() if name[0] != "_" and not _is_module(value)}
 
-    assert sorted(visible) == sorted(trellis_celery.__all__)
-    assert len(trellis_celery.__all__) <= 25
+    assert sorted(visible | {"signals"}) == sorted(trellis_celery.__all__)
+    assert len(trellis_celery.__all__) <= 26
 
 
 def test_every_public_name_says_what_it_is() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from trellis_celery import errors
 from trellis_celery.doctor.asking.places import Place
 from trellis_celery.doctor.store import Reach, StoreFacts
+from trellis_celery.domain.machine_clock import machine_now_ms
 
 #: The first call connects, and is not counted.
 _ROUND_TRIPS = 5
@@ -72,5 +73,5 @@ def _offset_ms(thing: Any) -> float | None:
     ask_time = getattr(thing, "now_ms", None)
     if ask_time is not None:
         with suppress(errors.SchemaOutdated):
-            return float(ask_time() - time.time() * 1000)
+            return float(ask_time() - machine_now_ms())
     return None
