@@ -62,11 +62,10 @@ def timeline_data(timeline: Timeline) -> dict[str, Any]:
 
 
 def incident_page_data(page: IncidentPage) -> dict[str, Any]:
-    position = page.next
     return {
         "now_ms": page.now_ms,
         "incidents": [incident_data(incident) for incident in page.incidents],
-        "next": None if position is None else f"{position.started_at_ms}/{position.process_id}",
+        "next": None if page.next is None else str(page.next),
     }
 
 

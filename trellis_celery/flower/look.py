@@ -10,7 +10,7 @@ from trellis_celery import errors
 from trellis_celery.domain.events import Event
 from trellis_celery.domain.identity import require_process_id
 from trellis_celery.domain.process import Process, ProcessState
-from trellis_celery.domain.queries import Incident, Position, ProcessSummary, Stats
+from trellis_celery.domain.queries import Incident, ProcessSummary, Stats
 from trellis_celery.domain.timeline import Timeline, timeline_of
 from trellis_celery.flower.focus import Focus, focus_of
 from trellis_celery.flower.query import Place, Query
@@ -59,7 +59,7 @@ class Page:
 class IncidentPage:
     now_ms: int
     incidents: Sequence[Incident]
-    next: Position | None
+    next: Place | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +126,15 @@ def _focus(trellis: Trellis, summary: ProcessSummary) -> Focus | None:
 
 
 def incidents(trellis: Trellis, query: Query) -> IncidentPage:
-    """Open incidents, those of the newest processes first. `limit` is of processes."""
+    """Open incidents, those of the newest processes first. `limit` is of processes. Raises DefinitionError."""
+    if query.order != "newest":
+        raise errors.DefinitionError("incidents come in one order only, those of the newest processes first")
     now_ms = trellis.store.now_ms()
     only = replace(query.filter_at(now_ms), has_incident=True)
     after = query.after.position if query.after else None
     found = trellis.processes.incidents(only, limit=query.limit, after=after)
     reached = trellis.processes.list_processes(only, limit=query.limit + 1, after=after)
-    following = reached[query.limit - 1].position if len(reached) > query.limit else None
+    following = Place(reached[query.limit - 1].position) if len(reached) > query.limit else None
     return IncidentPage(now_ms, found, following)
 
 
