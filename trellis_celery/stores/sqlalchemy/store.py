@@ -8,7 +8,7 @@ the connection was lost before the reply.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TypeVar
@@ -263,6 +263,9 @@ class SQLAlchemyStore:
 
     def stats(self) -> Stats:
         return self._run(partial(totals.stats, now_ms=self.now_ms()))
+
+    def add_untracked(self, counts: Mapping[str, int]) -> None:
+        self._run(partial(totals.add_untracked, counts=counts))
 
     def note_check(self, check: LastCheck) -> None:
         self._run(partial(checks.note_check, check=check))

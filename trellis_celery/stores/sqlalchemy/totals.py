@@ -7,14 +7,22 @@ together afterwards, some at a time.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from trellis_celery.domain.queries import ProcessGroup, Stats
 from trellis_celery.stores import classes
 from trellis_celery.stores.sqlalchemy.models import ProcessRow, StepRow, TotalRow
-from trellis_celery.stores.tallies import Tally, Total, events_of, lateness_of
+from trellis_celery.stores.tallies import (
+    NO_TYPE,
+    Tally,
+    Total,
+    events_of,
+    lateness_of,
+    tallies_of_untracked,
+    untracked_of,
+)
 
 #: So many rows are put together at a time, and not before there may be so many.
 FOLD_MOST, FOLD_FEWEST = 5_000, 1_000
@@ -48,6 +56,12 @@ def are_many(connection: Connection) -> bool:
     return first is not None and last - first >= FOLD_FEWEST
 
 
+def add_untracked(connection: Connection, counts: Mapping[str, int]) -> None:
+    added = Totals()
+    added.add(NO_TYPE, tallies_of_untracked(counts))
+    added.write(connection)
+
+
 def fold(connection: Connection) -> None:
     """Put the oldest rows of each total together, if that makes them much fewer."""
     if connection.dialect.name == "sqlite":  # see `rows`
@@ -75,7 +89,13 @@ def stats(connection: Connection, *, now_ms: int) -> Stats:
         connection.scalar(select(func.count()).where(column <= now_ms)) or 0
         for column in (StepRow.deadline_ms, StepRow.lease_until_ms)
     ]
-    return Stats(processes=_processes(connection), due=sum(due), events=events_of(totals), lateness=lateness_of(totals))
+    return Stats(
+        processes=_processes(connection),
+        due=sum(due),
+        events=events_of(totals),
+        lateness=lateness_of(totals),
+        untracked=untracked_of(totals),
+    )
 
 
 def _processes(connection: Connection) -> dict[ProcessGroup, int]:
