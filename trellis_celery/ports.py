@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -236,6 +236,18 @@ class Outbox(Protocol):
 
     def unrelayed(self) -> tuple[int, int | None]:
         """How many processes wait or are claimed, and since when the first is to be relayed, epoch ms."""
+        ...
+
+
+@runtime_checkable
+class UntrackedCounter(Protocol):
+    """What a store offers besides if it counts: `Stats.untracked`, which follows from no change of a process."""
+
+    def add_untracked(self, counts: Mapping[str, int]) -> None:
+        """Something went on untracked so often since the last call, by what it was.
+
+        Repeating a call whose reply was lost counts twice.
+        """
         ...
 
 

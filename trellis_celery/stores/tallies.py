@@ -17,6 +17,10 @@ from trellis_celery.domain.queries import EventGroup, Lateness
 LATENESS_BOUNDS_MS = (100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000)
 
 _LATE_COUNT, _LATE_SUM, _LATE_UP_TO = "late", "late_ms", "late<="
+_UNTRACKED = "untracked:"
+
+#: The process type of what belongs to none: no process can have it.
+NO_TYPE = ""
 
 
 class Tally(NamedTuple):
@@ -38,6 +42,12 @@ def tallies_of(events: Iterable[Event], lateness_ms: int | None = None) -> Itera
         bound_ms = next((bound for bound in LATENESS_BOUNDS_MS if late_ms <= bound), None)
         if bound_ms is not None:
             yield Tally(OWN_RECORD, f"{_LATE_UP_TO}{bound_ms}", 1)
+
+
+def tallies_of_untracked(counts: Mapping[str, int]) -> Iterator[Tally]:
+    """What is added, of no type and no step, for what went on untracked."""
+    for what, count in counts.items():
+        yield Tally(OWN_RECORD, f"{_UNTRACKED}{what}", count)
 
 
 class Total(NamedTuple):
@@ -69,6 +79,16 @@ def lateness_of(totals: Sequence[Total]) -> Lateness:
         count=sums.get(_LATE_COUNT, 0),
         sum_ms=sums.get(_LATE_SUM, 0),
     )
+
+
+def untracked_of(totals: Sequence[Total]) -> Mapping[str, int]:
+    """How often something went on untracked, by what it was."""
+    counts: dict[str, int] = {}
+    for total in totals:
+        if total.name.startswith(_UNTRACKED):
+            what = total.name.removeprefix(_UNTRACKED)
+            counts[what] = counts.get(what, 0) + total.amount
+    return counts
 
 
 _KINDS = {kind.value: kind for kind in EventKind}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from threading import Lock
@@ -29,7 +29,15 @@ from trellis_celery.ports import (
 )
 from trellis_celery.stores.memory.picture import picture_of
 from trellis_celery.stores.memory.timeline import Timeline
-from trellis_celery.stores.tallies import Total, events_of, lateness_of, tallies_of
+from trellis_celery.stores.tallies import (
+    NO_TYPE,
+    Total,
+    events_of,
+    lateness_of,
+    tallies_of,
+    tallies_of_untracked,
+    untracked_of,
+)
 
 
 @dataclass(slots=True)
@@ -308,7 +316,13 @@ class MemoryStore:
             due=due,
             events=events_of(totals),
             lateness=lateness_of(totals),
+            untracked=untracked_of(totals),
         )
+
+    def add_untracked(self, counts: Mapping[str, int]) -> None:
+        with self._lock:
+            for step_name, name, amount in tallies_of_untracked(counts):
+                self._totals[NO_TYPE, step_name, name] += amount
 
     def last_check(self) -> LastCheck:
         return self._last_check

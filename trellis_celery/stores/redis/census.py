@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, product
 from typing import Any
 
@@ -13,7 +13,8 @@ from trellis_celery.stores.digests import SIZE, digest
 from trellis_celery.stores.redis import listing
 from trellis_celery.stores.redis.keys import ALL_SHARDS, Keys
 from trellis_celery.stores.redis.line import Line, all_good
-from trellis_celery.stores.tallies import Total, events_of, lateness_of
+from trellis_celery.stores.redis.writes import total_field
+from trellis_celery.stores.tallies import NO_TYPE, Tally, Total, events_of, lateness_of, untracked_of
 
 
 class Census:
@@ -34,6 +35,7 @@ class Census:
             due=sum(due),
             events=events_of(found),
             lateness=lateness_of(found),
+            untracked=untracked_of(found),
         )
 
     def _ask(self, pipe: Any, groups: Sequence[tuple[str, int]], now_ms: int) -> None:
@@ -44,6 +46,13 @@ class Census:
             pipe.zcount(self._keys.leases(shard), "-inf", now_ms)
         for shard, (process_type, number) in product(ALL_SHARDS, groups):
             pipe.zlexcount(self._keys.index(shard), *listing.all_of_class(process_type, number))
+
+    def add(self, tallies: Iterable[Tally]) -> None:
+        """Tallies of no type, all in one shard."""
+        totals = self._keys.totals(ALL_SHARDS[0])
+        fields = [(digest(NO_TYPE) + total_field(step, name).encode(), amount) for step, name, amount in tallies]
+        replies = self._line.round_trip(lambda pipe: [pipe.hincrby(totals, *field) for field in fields])
+        list(all_good(replies))
 
     def _types(self) -> list[str]:
         replies = self._line.round_trip(lambda pipe: [pipe.smembers(self._keys.types(shard)) for shard in ALL_SHARDS])
@@ -62,7 +71,7 @@ def _by_group(groups: Sequence[tuple[str, int]], counts: Sequence[int]) -> dict[
 
 def _read_totals(fields: dict[bytes, bytes], types: Sequence[str]) -> list[Total]:
     """What is not of a known type is passed over: there is nothing to call it by."""
-    type_of = {digest(process_type): process_type for process_type in types}
+    type_of = {digest(process_type): process_type for process_type in (NO_TYPE, *types)}
     found = []
     for field, amount in fields.items():
         process_type = type_of.get(field[:SIZE])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
 from itertools import chain
 from typing import Any
@@ -36,6 +36,7 @@ from trellis_celery.stores.redis.outbox import RedisOutbox
 from trellis_celery.stores.redis.translate import as_ours, translated
 from trellis_celery.stores.redis.writes import total_field
 from trellis_celery.stores.server_clock import ServerClock
+from trellis_celery.stores.tallies import tallies_of_untracked
 
 logger = logging.getLogger(__name__)
 
@@ -308,6 +309,9 @@ class RedisStore:
     def stats(self) -> Stats:
         self._correct_clock()
         return self._census.take(now_ms=self.now_ms())
+
+    def add_untracked(self, counts: Mapping[str, int]) -> None:
+        self._census.add(tallies_of_untracked(counts))
 
     def last_check(self) -> LastCheck:
         return self.renew((), until_ms=0)

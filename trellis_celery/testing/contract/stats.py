@@ -10,7 +10,7 @@ from trellis_celery.domain.events import EventKind
 from trellis_celery.domain.process import ProcessState
 from trellis_celery.domain.queries import EventGroup, ProcessGroup
 from trellis_celery.domain.step import ProcessStep
-from trellis_celery.ports import ProcessStore
+from trellis_celery.ports import ProcessStore, UntrackedCounter
 from trellis_celery.testing.contract.builders import apply, change, complete, created, queue, start
 from trellis_celery.testing.contract.incidents import give_up
 
@@ -24,6 +24,7 @@ class StatsPromises:
         stats = store.stats()
 
         assert (stats.processes, stats.due, stats.events, stats.lateness.count) == ({}, 0, {}, 0)
+        assert not stats.untracked
 
     def test_processes_are_counted_by_type_and_state(self, store: ProcessStore) -> None:
         for process_type in ("A", "A", "B"):
@@ -110,6 +111,18 @@ class TotalPromises:
 
         assert (lateness.count, lateness.sum_ms) == (1, max(lateness_ms, 0))
         assert {bound for bound, count in lateness.buckets.items() if count} == {bound_ms} - {None}
+
+    def test_what_went_on_untracked_adds_up(self, store: ProcessStore) -> None:
+        assert isinstance(store, UntrackedCounter)
+        assert store.stats().untracked == {}
+        created(store, process_type="A")
+
+        store.add_untracked({"publish": 2, "prerun": 1})
+        store.add_untracked({"publish": 1})
+
+        stats = store.stats()
+        assert stats.untracked == {"publish": 3, "prerun": 1}
+        assert stats.events == {EventGroup("A", "", EventKind.PROCESS_STARTED): 1}
 
     def test_names_of_all_kinds_are_kept_apart(self, store: ProcessStore) -> None:
         created(store, process_type="A|step_started")
