@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
@@ -30,6 +29,7 @@ from trellis_celery.plugin.handle import ProcessHandle
 from trellis_celery.plugin.headers import Header
 from trellis_celery.plugin.publishing import track_publishing
 from trellis_celery.plugin.requeue import CeleryRequeuer
+from trellis_celery.plugin.untracked import Untracked
 from trellis_celery.plugin.worker import MISSED_CHECKS, KeepAlive
 from trellis_celery.ports import EVERYTHING, EventSink, HistoryArchive, Outbox, ProcessStore, Tracer
 from trellis_celery.services.history import HistoryService
@@ -73,7 +73,7 @@ class Trellis:
         self.app = app
         self.bindings = Bindings(app)
         #: What tracking could not do since this process started, by what it was about.
-        self.untracked: Counter[str] = Counter()
+        self.untracked = Untracked(lambda: self.store)
         self._given_sinks = tuple(sinks)
         #: The worker that this process belongs to; None: to none.
         self._worker_name: str | None = None
@@ -110,7 +110,7 @@ class Trellis:
         if self.settings.celery_events:
             connect = partial(broker.connect, self.app)
             sinks.append(CeleryEventSink(self.app, connect, hostname=self._worker_name))
-        return (*sinks, *self._given_sinks)
+        return (*sinks, *self._given_sinks, self.untracked)
 
     @cached_property
     def tracer(self) -> Tracer | None:
@@ -244,7 +244,7 @@ class Trellis:
 
     def count_untracked(self, what: str, header: Header, error: Exception) -> None:
         """Note that a message or a run goes on without being tracked."""
-        self.untracked[what] += 1
+        self.untracked.note(what)
         logger.error(
             "not_tracked",
             extra={"what": what, "process_id": header.process_id, "step": header.step_name, "error": str(error)},

@@ -65,7 +65,7 @@ def _tracking(receiver: Callable[..., None]) -> Callable[..., None]:
         except Exception as error:
             trellis = trellis_of(getattr(sender, "app", None))
             if trellis is not None:
-                trellis.untracked[receiver.__name__] += 1
+                trellis.untracked.note(receiver.__name__.removeprefix("on_"))
             # An error of ours says all there is to say; any other is a mistake in this package.
             is_ours = isinstance(error, errors.TrellisError)
             logger.error("not_tracked", extra={"what": receiver.__name__, "error": str(error)}, exc_info=not is_ours)

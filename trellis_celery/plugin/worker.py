@@ -82,6 +82,7 @@ class KeepAlive(bootsteps.StartStopStep):
 
 def _renew_leases(worker: Any, trellis: Trellis) -> None:
     trellis.store.renew(_running_leases(worker), until_ms=trellis.store.now_ms() + trellis.settings.worker_lost_ms)
+    trellis.untracked.report()
 
 
 def _check_if_overdue(worker: Any, trellis: Trellis) -> None:
