@@ -32,7 +32,10 @@ class Untracked(Mapping[str, int]):
         self._store = store
         self._clock_s = clock_s
         self._counts: Counter[str] = Counter()
-        self._begin_unreported()
+        self._unreported: Counter[str] = Counter()
+        self._lock = Lock()
+        self._pid = os.getpid()
+        self._not_before_s = float("-inf")
 
     def __getitem__(self, what: str) -> int:
         return self._counts[what]
@@ -72,10 +75,4 @@ class Untracked(Mapping[str, int]):
     def _leave_parent(self) -> None:
         """What was counted before this process was forked is its parent's to report, and so is a lock that it holds."""
         if self._pid != os.getpid():
-            self._begin_unreported()
-
-    def _begin_unreported(self) -> None:
-        self._pid = os.getpid()
-        self._lock = Lock()
-        self._unreported: Counter[str] = Counter()
-        self._not_before_s = float("-inf")
+            self._pid, self._lock, self._unreported = os.getpid(), Lock(), Counter()
