@@ -13,7 +13,7 @@ from tests.support import services
 CHROMIUM = Path("/usr/bin/chromium")
 
 #: The height is that of a window; a picture may be of the whole page.
-WIDE, NARROW = (1280, 800), (390, 780)
+WIDE, NARROW = (1280, 800), (375, 780)
 
 
 @dataclass
