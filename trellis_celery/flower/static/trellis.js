@@ -39,21 +39,22 @@
       selection.anchorNode.parentElement && selection.anchorNode.parentElement.closest("[data-live]") !== null;
   }
 
+  function alike(part, one) { // links to the same place, or the same details: a row may have several
+    var key = one.getAttribute("href") || (one.closest("details") || {}).id;
+    return key ? Array.prototype.filter.call(part.querySelectorAll("a[href], details[id] > summary"), function (other) {
+      return other.getAttribute("href") === key || (other.parentElement.id === key && other.tagName === "SUMMARY");
+    }) : [];
+  }
+
   function replace(part, fresh) {
-    var open = {}, focused = document.activeElement, key = null;
+    var open = {}, focused = part.contains(document.activeElement) ? document.activeElement : null;
+    var place = focused ? alike(part, focused).indexOf(focused) : -1;
     part.querySelectorAll("details[id]").forEach(function (one) { open[one.id] = one.open; });
-    if (focused && part.contains(focused)) { key = focused.getAttribute("href") || (focused.closest("details") || {}).id; }
     var chips = part.querySelector(".t-chips"), left = chips ? chips.scrollLeft : 0;
     part.replaceChildren.apply(part, Array.prototype.slice.call(fresh.childNodes));
     part.querySelectorAll("details[id]").forEach(function (one) { if (one.id in open) { one.open = open[one.id]; } });
     if (part.querySelector(".t-chips")) { part.querySelector(".t-chips").scrollLeft = left; }
-    if (key) {
-      Array.prototype.some.call(part.querySelectorAll("a[href], details[id]"), function (one) {
-        if (one.getAttribute("href") !== key && one.id !== key) { return false; }
-        (one.querySelector("summary") || one).focus({preventScroll: true});
-        return true;
-      });
-    }
+    if (focused) { (alike(part, focused)[place] || document.body).focus({preventScroll: true}); }
   }
 
   function show(markup) {
