@@ -27,6 +27,7 @@ from trellis_celery.domain.queries import ProcessFilter
 from trellis_celery.domain.step import ProcessStep, StepState
 from trellis_celery.ports import Change, Committed, Conflict, Due, LastCheck, LeaseKey, ProcessStore, StepKey
 from trellis_celery.services.recorder import Recorder
+from trellis_celery.stores.digests import digest
 from trellis_celery.stores.redis import RedisStore
 from trellis_celery.stores.redis.connect import connect
 from trellis_celery.stores.redis.keys import Keys, shard_of
@@ -587,3 +588,30 @@ class TestTheServersTime:
 
         seconds, microseconds = bench.raw.time()
         assert abs(bench.store.now_ms() - (seconds * 1000 + microseconds // 1000)) < 1_000
+
+
+class TestDamagedByTheWay:
+    """What is only told or counted must not keep anything else from being done."""
+
+    @pytest.mark.parametrize("entry", [b'["step_paused","a",1,5,"",""]', b"nonsense"], ids=["later release", "garbage"])
+    def test_a_log_that_cannot_be_read_keeps_nobody_elses_from_being_relayed(self, bench: Bench, entry: bytes) -> None:
+        processes = [builders.new_process(bench.store) for _ in range(3)]
+        for process in processes:
+            bench.store.create(process, is_announced=True)
+        bench.raw.rpush(bench.keys.log(processes[1].id), entry)
+
+        found = bench.store.claim_unrelayed(limit=10, until_ms=bench.store.now_ms() + 1_000)
+
+        assert {each.process_id for each in found} == {processes[0].id, processes[2].id}
+
+    def test_a_total_that_is_no_number_keeps_nothing_else_from_being_written(self, bench: Bench) -> None:
+        process = bench.start_process(ProcessStep("a"))
+        totals = bench.keys.totals(shard_of(process.id))
+        bench.raw.hset(totals, digest(process.process_type) + b"step_completed\na", "junk")
+
+        builders.apply(bench.store, process, builders.start(), "a")
+        bench.store.commit([builders.change(process, builders.complete(), "a")])
+
+        assert bench.store.load(process.id).is_completed()
+        assert bench.store.find(process.key) is None
+        assert bench.store.count_finished(is_archived=False) == 1

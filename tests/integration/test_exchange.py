@@ -135,6 +135,28 @@ def test_while_the_broker_is_away_everything_waits(cluster: Cluster, subscribe: 
     assert cluster.trellis.store.unrelayed()[0] == 1
 
 
+def test_a_queue_that_is_full_keeps_nobody_elses_events(
+    cluster: Cluster, subscribe: Callable[[str], Subscriber]
+) -> None:
+    if not cluster.broker_url.startswith("amqp"):
+        pytest.skip("queues of Redis have no end")
+    with cluster.app.connection_for_write() as connection:
+        arguments = {"x-max-length": 1, "x-overflow": "reject-publish"}
+        full = Queue(f"full-{uuid4().hex}", topic(cluster.module.EXCHANGE), "full.#", queue_arguments=arguments)
+        full = full(connection.default_channel)
+        full.declare()
+        subscriber = subscribe("shop.#")
+        for _ in range(3):
+            start(cluster, tenant_id="full")
+        mine = start(cluster)
+
+        report = cluster.trellis.relay.relay()
+
+        assert report.failed >= 2
+        assert [one["event"] for one in subscriber.heard(mine)] == ["process_started"]
+        full.delete()
+
+
 def shell(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "celery", "--quiet", "-A", APP, "trellis", *arguments]
     return subprocess.run(

@@ -42,7 +42,7 @@ MUTANTS = [
     Mutant("version is not checked", COMMIT, "if version ~= string.format('%d', change.version) then", "if false then"),
     Mutant("own repetition is not recognised", COMMIT, "and token == change.token then", "and false then"),
     Mutant("any repetition is taken for one's own", COMMIT, "and token == change.token then", "then"),
-    Mutant("the class stays", COMMIT, "if new_class == class then", "if true then"),
+    Mutant("the class stays", COMMIT, "if new_class ~= class then\n  redis.call('ZADD'", "if false then\n  redis.call('ZADD'"),
     Mutant("the old class is not left", COMMIT, "redis.call('ZREM', KEYS[7], 't'", "redis.call('ECHO', 't'"),
     Mutant("the new class is not entered", COMMIT, "'t' .. new_class .. by_type", "'x' .. new_class .. by_type"),
     Mutant("a finished process does not wait", COMMIT, "redis.call('ZADD', KEYS[8], since, change.process)", ""),
@@ -102,9 +102,15 @@ MUTANTS = [
     Mutant(
         "a held attempt starts again",
         RUNS,
-        "if message == current and step.run_id not in (None, run_id):",
-        "if False:",
+        "message == current or step.is_finishing",
+        "step.is_finishing",
     ),
+    Mutant(
+        "a run starts beside one that finishes", RUNS, "message == current or step.is_finishing", "message == current"
+    ),
+    Mutant("a retry of a run that was refused starts", RUNS, " or sent_by not in (None, step.run_id)", ""),
+    Mutant("a copy finishes", RUNS, "(step.is_finishing or is_copy)", "step.is_finishing"),
+    Mutant("an earlier run's lease ends a later run", TIMEOUTS, " and not is_of_earlier_run", ""),
     Mutant(
         "a replaced run frees the newer attempt",
         RUNS,
@@ -164,8 +170,8 @@ MUTANTS = [
     Mutant(
         "a confirmation is late",
         TIMEOUTS,
-        "step.deadline_kind is not DeadlineKind.HANDOFF:\n        return Transition(step, step)\n    is_copy",
-        "False:\n        return Transition(step, step)\n    is_copy",
+        "step.deadline_kind is not DeadlineKind.HANDOFF:\n        return Transition(step, step)\n    wait_ms = step.queue",
+        "False:\n        return Transition(step, step)\n    wait_ms = step.queue",
     ),
     Mutant(
         "a completed step is given up",

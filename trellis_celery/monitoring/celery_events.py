@@ -62,7 +62,8 @@ class CeleryEventSink:
         #: One of each process: a forked child begins anew.
         self._senders: dict[int, BackgroundSender[CeleryEvent]] = {}
         for signal in (signals.worker_process_shutdown, signals.worker_shutdown):
-            signal.connect(self._flush, weak=False)
+            # To Celery before 5.7 the same method of another sink is connected already.
+            signal.connect(self._flush, weak=False, dispatch_uid=f"trellis.{id(self)}.flush")
         atexit.register(self._flush)
 
     @property

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import quote
 
+from amqp.exceptions import MessageNacked
 from celery import Celery
 from kombu import Exchange
 
@@ -85,11 +86,9 @@ class ExchangeAnnouncer:
             for number, event in enumerate(unrelayed.events, start=unrelayed.first_number):
                 self._publish(producer, unrelayed, number, event)
                 accepted += 1
-        except broker.outages(connection) as error:
-            if accepted == 0:
+        except (*broker.outages(connection), *broker.refusals(connection)) as error:
+            if accepted == 0 and not _is_refusal(error, connection):
                 raise
-            self._log_failure(error)
-        except broker.refusals(connection) as error:
             self._log_failure(error)
         return accepted
 
@@ -110,6 +109,12 @@ class ExchangeAnnouncer:
             app_id="trellis",
             **broker.ONCE_MORE,
         )
+
+
+def _is_refusal(error: Exception, connection: Any) -> bool:
+    """Whether the broker is there and does not take this message: a queue that is bound is full, say."""
+    is_outage = isinstance(error, broker.outages(connection))
+    return isinstance(error, MessageNacked) or broker.is_answer(error, connection) or not is_outage
 
 
 def _message(unrelayed: Unrelayed, number: int, event: Event) -> EventMessage:

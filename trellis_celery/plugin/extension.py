@@ -86,10 +86,14 @@ class Trellis:
         receivers.connect()
         track_publishing(app, self)
         app.steps["worker"].add(KeepAlive)
-        signals.worker_init.connect(self._note_worker, weak=False)
-        signals.worker_init.connect(self._guard_tasks, weak=False)
-        signals.worker_init.connect(self._import_store, weak=False)
-        signals.beat_init.connect(self._require_settings, weak=False)
+        for signal, receiver in (
+            (signals.worker_init, self._note_worker),
+            (signals.worker_init, self._guard_tasks),
+            (signals.worker_init, self._import_store),
+            (signals.beat_init, self._require_settings),
+        ):
+            # To Celery before 5.7 the same method of another object is connected already.
+            signal.connect(receiver, weak=False, dispatch_uid=f"trellis.{id(self)}.{receiver.__name__}")
         if app.finalized:  # type: ignore[attr-defined]
             self._on_finalize(app)
         else:

@@ -53,7 +53,7 @@ class RelayService:
     """
 
     def __init__(
-        self, outbox: ClockedOutbox, announcer: Announcer, *, batch_size: int = 100, budget_ms: int = 5_000
+        self, outbox: ClockedOutbox, announcer: Announcer, *, batch_size: int = 20, budget_ms: int = 5_000
     ) -> None:
         self._outbox = outbox
         self._announcer = announcer

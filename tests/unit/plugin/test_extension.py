@@ -3,7 +3,7 @@ from __future__ import annotations
 import pickle
 
 import pytest
-from celery import Celery
+from celery import Celery, signals
 
 from trellis_celery import Trellis
 
@@ -20,3 +20,18 @@ def test_an_app_with_a_trellis_can_be_pickled_as_any_other(is_used: bool) -> Non
     copy = pickle.loads(pickle.dumps(app))
 
     assert (copy.main, copy.conf.trellis_url) == ("pickled", "memory://")
+
+
+def test_each_of_two_apps_in_one_program_hears_that_a_worker_starts() -> None:
+    apps = [Celery(name, set_as_current=False) for name in ("one", "other")]
+    for app in apps:
+        app.conf.trellis_url = "memory://"
+        Trellis(app)
+        app.finalize()
+
+        @app.task(name="late", shared=False)
+        def late() -> None: ...
+
+    signals.worker_init.send(sender=None)
+
+    assert [getattr(app.tasks["late"].run, "__trellis_guarded__", False) for app in apps] == [True, True]

@@ -6,6 +6,7 @@ a later time, so one that dies is followed by another.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any
@@ -18,6 +19,8 @@ from trellis_celery.stores.redis.keys import ALL_SHARDS, Keys
 from trellis_celery.stores.redis.line import Line, all_good, whole
 from trellis_celery.stores.redis.records import read_business_key
 from trellis_celery.stores.redis.translate import translated
+
+logger = logging.getLogger(__name__)
 
 #: So many entries of one process are relayed at a time.
 MOST_EVENTS = 1_000
@@ -56,7 +59,7 @@ class RedisOutbox:
         heads = self._line.round_trip(
             lambda pipe: [pipe.hmget(self._keys.process(each), "relayed", "business_key") for each in process_ids]
         )
-        relayed = [int(head[0] or 0) for head in all_good(heads)]
+        relayed = [_relayed(head) for head in heads]
         logs = self._line.round_trip(
             lambda pipe: [
                 pipe.lrange(self._keys.log(each), first, first + MOST_EVENTS - 1)
@@ -64,10 +67,13 @@ class RedisOutbox:
             ]
         )
         found = []
-        for process_id, first, head, entries in zip(process_ids, relayed, heads, all_good(logs), strict=True):
-            if head[1] is None:  # deleted meanwhile
-                continue
-            found.append(_unrelayed(process_id, first, head[1], entries))
+        for process_id, first, head, entries in zip(process_ids, relayed, heads, logs, strict=True):
+            try:
+                found += _unrelayed(process_id, first, head, entries)
+            except errors.StoreUnavailable:
+                raise
+            except errors.StoreError:  # it must not keep those of others from being relayed; its claim runs out
+                logger.exception("log_not_relayed", extra={"process_id": process_id})
         return found
 
     def mark(self, process_id: str, last_number: int) -> None:
@@ -87,12 +93,22 @@ class RedisOutbox:
         return sum(good[::2]), min(firsts, default=None)
 
 
-def _unrelayed(process_id: str, relayed: int, business_key: bytes, entries: Sequence[bytes]) -> Unrelayed:
-    """Raises CorruptRecord."""
+def _relayed(head: Sequence[bytes | None] | Exception) -> int:
+    return 0 if isinstance(head, Exception) or not (head[0] or b"").isdigit() else int(head[0] or 0)
+
+
+def _unrelayed(
+    process_id: str, relayed: int, head: Sequence[bytes | None] | Exception, entries: Sequence[bytes] | Exception
+) -> list[Unrelayed]:
+    """Nothing if the process was deleted meanwhile. Raises StoreError."""
+    for reply in (head, entries):
+        if isinstance(reply, Exception):
+            raise reply
+    if isinstance(head, Exception) or isinstance(entries, Exception) or head[1] is None:
+        return []
     try:
-        key = read_business_key(business_key)
+        key = read_business_key(head[1])
     except (TypeError, ValueError) as error:
         raise errors.CorruptRecord(key=process_id, problem=repr(error)) from None
-    return Unrelayed(
-        process_id=process_id, key=key, first_number=relayed + 1, events=[codec.load_event(entry) for entry in entries]
-    )
+    events = [codec.load_event(entry) for entry in entries]
+    return [Unrelayed(process_id=process_id, key=key, first_number=relayed + 1, events=events)]

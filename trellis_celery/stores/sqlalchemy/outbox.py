@@ -6,11 +6,13 @@ who writes to the log, so the numbers of the entries have their order.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, func, select, update
 
+from trellis_celery import errors
 from trellis_celery.ports import Unrelayed
 from trellis_celery.stores import codec
 from trellis_celery.stores.sqlalchemy.models import LogRow, ProcessRow
@@ -19,6 +21,8 @@ from trellis_celery.stores.sqlalchemy.rows import lock_processes
 
 if TYPE_CHECKING:
     from trellis_celery.stores.sqlalchemy.typing import AnyRow
+
+logger = logging.getLogger(__name__)
 
 #: So many entries of one process are relayed at a time.
 MOST_EVENTS = 1_000
@@ -49,8 +53,11 @@ def _read(connection: Connection, rows: Sequence[AnyRow]) -> Iterator[Unrelayed]
             .offset(row.relayed)
             .limit(MOST_EVENTS)
         )
-        events = [codec.load_event(entry) for entry in connection.scalars(entries)]
-        yield Unrelayed(process_id=row.id, key=key_of(row), first_number=row.relayed + 1, events=events)
+        try:
+            events = [codec.load_event(entry) for entry in connection.scalars(entries)]
+            yield Unrelayed(process_id=row.id, key=key_of(row), first_number=row.relayed + 1, events=events)
+        except errors.CorruptRecord:  # it must not keep those of others from being relayed; its claim runs out
+            logger.exception("log_not_relayed", extra={"process_id": row.id})
 
 
 def mark(connection: Connection, process_id: str, *, last_number: int, now_ms: int) -> None:

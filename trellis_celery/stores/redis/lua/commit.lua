@@ -134,13 +134,8 @@ end
 if change.message == DROP then
   redis.call('HDEL', KEYS[5], change.step)
 end
-local totals = change.totals or {}
-for i = 1, #totals, 2 do
-  redis.call('HINCRBY', KEYS[11], by_type .. totals[i], string.format('%d', totals[i + 1]))
-end
 if has_ended then
   redis.call('RPUSH', KEYS[4], change.own_ends[2 * new_end - 1])
-  redis.call('HINCRBY', KEYS[11], by_type .. change.own_ends[2 * new_end], 1)
 end
 if change.announced then
   redis.call('ZADD', KEYS[10], 'NX', now, change.process)
@@ -154,15 +149,23 @@ end
 if was_terminal then
   redis.call('ZREM', KEYS[9], change.process)
 end
-if new_class == class then
-  return {1, now, next_version, class, class}
+if new_class ~= class then
+  redis.call('ZADD', KEYS[7], 0, 't' .. new_class .. by_type .. position, 0, 'u' .. new_class .. by_tenant .. position)
+  redis.call('ZREM', KEYS[7], 't' .. class .. by_type .. position, 'u' .. class .. by_tenant .. position)
+  if not is_terminal then
+    redis.call('HSETNX', KEYS[6], business_key, change.process)
+  elseif holder == change.process then
+    redis.call('HDEL', KEYS[6], business_key)
+  end
 end
 
-redis.call('ZADD', KEYS[7], 0, 't' .. new_class .. by_type .. position, 0, 'u' .. new_class .. by_tenant .. position)
-redis.call('ZREM', KEYS[7], 't' .. class .. by_type .. position, 'u' .. class .. by_tenant .. position)
-if not is_terminal then
-  redis.call('HSETNX', KEYS[6], business_key, change.process)
-elseif holder == change.process then
-  redis.call('HDEL', KEYS[6], business_key)
+-- Last, because a total that is no number is an error here, and must not keep anything else from being written.
+local totals = change.totals or {}
+if has_ended then
+  totals[#totals + 1] = change.own_ends[2 * new_end]
+  totals[#totals + 1] = 1
+end
+for i = 1, #totals, 2 do
+  redis.call('HINCRBY', KEYS[11], by_type .. totals[i], string.format('%d', totals[i + 1]))
 end
 return {1, now, next_version, class, new_class}

@@ -45,9 +45,9 @@ end
 redis.call('RPUSH', KEYS[3], ARGV[5])
 redis.call('ZADD', KEYS[5], 0, ARGV[6], 0, ARGV[7], 0, ARGV[8])
 redis.call('SADD', KEYS[6], ARGV[4])
-redis.call('HINCRBY', KEYS[8], ARGV[9], 1)
 if ARGV[10] == '1' then
   redis.call('ZADD', KEYS[7], 'NX', now, ARGV[1])
 end
 redis.call('HSET', KEYS[4], ARGV[2], ARGV[1])
+redis.call('HINCRBY', KEYS[8], ARGV[9], 1)
 return {1, now, ARGV[1]}
