@@ -2,22 +2,29 @@
 
 moto undoes a cancelled transaction by putting a copy of the whole table back, and with it what other requests have
 written meanwhile. Here one request is answered at a time, and only the items of the transaction are put back.
+
+For each query moto sorts all items of the table before it looks for those that are meant, which it sorts again. Here it
+only looks at those with the right partition key, so a test takes seconds where it would take minutes.
 """
 
 from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from inspect import signature
 from threading import Lock
 from typing import Any
 
 from moto.dynamodb.models import DynamoDBBackend
+from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.dynamodb.models.table import Table
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
 _transact = DynamoDBBackend.transact_write_items
+_query = Table.query
+_QUERY = signature(_query)
 _Place = tuple[str, dict[str, Any]]
 
 
@@ -42,6 +49,35 @@ def _transact_and_undo(self: DynamoDBBackend, transact_items: list[dict[str, Any
         raise
 
 
+def _query_of_partition(self: Table, *given: Any, **named: Any) -> Any:
+    asked = _QUERY.bind(self, *given, **named).arguments
+    if asked["index_name"] is None:
+        found = list(self.items.get(asked["hash_key"], {}).values())
+    else:
+        conditions = dict(asked["hash_key_conditions"])
+        found = [item for item in _all_items(self) if _meets(item, conditions)]
+    # Only as long as this request is answered.
+    self.all_items = lambda: found  # type: ignore[method-assign]
+    try:
+        return _query(self, *given, **named)
+    finally:
+        del self.all_items
+
+
+def _all_items(table: Table) -> Iterator[Item]:
+    for partition in table.items.values():
+        yield from partition.values()
+
+
+def _meets(item: Item, conditions: dict[str, DynamoType]) -> bool:
+    return all(name in item.attrs and item.attrs[name].value == key.value for name, key in conditions.items())
+
+
+class _Handler(MotoRequestHandler):
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Nobody reads it."""
+
+
 class _OneAtATime:
     def __init__(self, app: Any) -> None:
         self._app = app
@@ -54,9 +90,10 @@ class _OneAtATime:
 
 def main() -> None:
     DynamoDBBackend.transact_write_items = _transact_and_undo  # type: ignore[method-assign]
+    Table.query = _query_of_partition  # type: ignore[method-assign]
     Table.__deepcopy__ = lambda self, _: self  # type: ignore[attr-defined]
     app = _OneAtATime(DomainDispatcherApplication(create_backend_app))
-    server = make_server("127.0.0.1", int(sys.argv[1]), app, threaded=True, request_handler=MotoRequestHandler)
+    server = make_server("127.0.0.1", int(sys.argv[1]), app, threaded=True, request_handler=_Handler)
     server.serve_forever()
 
 
