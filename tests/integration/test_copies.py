@@ -197,6 +197,22 @@ def test_a_copy_whose_before_start_raises_does_not_fail_the_step_that_runs(
     assert flow.read("ran") == 1
 
 
+def test_a_copy_whose_child_is_killed_does_not_end_the_attempt_that_runs(cluster: Cluster, odd_worker: Program) -> None:
+    flow = Flow(cluster, "Once")
+    task_id = flow.send("with_killed_copy", queue=f"killed {flow.name}")
+    message = copy_of(cluster, f"killed {flow.name}")
+    cluster.consume(f"killed {flow.name}", by="worker")
+    flow.wait_for("ran")
+
+    put(cluster, message, "odd")
+
+    cluster.diary.wait_for(f"killed before {task_id}")
+    eventually(lambda: "WorkerLostError" in odd_worker.output, what="the child's end noticed")
+    assert stays(lambda: flow.times(EventKind.RUN_LOST) == 0, for_s=2)
+    flow.let_go()
+    assert flow.finish() == ("completed", 1)
+
+
 def test_a_copy_from_before_a_celery_retry_does_not_run_during_its_countdown(cluster: Cluster) -> None:
     flow = Flow(cluster, "Once")
     flow.send("retries_later", queue=f"early {flow.name}")

@@ -82,7 +82,7 @@ OUTCOMES: list[Callable[[Run], None]] = [
 TOLD_BY_THE_WORKER = [
     partial(outcomes.lose, reason="WorkerLostError"),
     partial(outcomes.fail, error="the child raised"),
-    lambda step, *, attempt, now_ms: outcomes.cancel(step, now_ms=now_ms),
+    lambda step, *, attempt, run_id, now_ms: outcomes.cancel(step, now_ms=now_ms),
 ]
 BY_HAND = ["start", "complete", "fail", "cancel", "retry", "close"]
 WAITS_MS = [1, 500, 999, 1_000, 2_000, WORKER_LOST_MS, 11_000, 100_000]
@@ -91,10 +91,10 @@ WAITS_MS = [1, 500, 999, 1_000, 2_000, WORKER_LOST_MS, 11_000, 100_000]
 #: half of the rules in each story, and without deliveries or checks there is not much of a story.
 EVENTS = Counter(
     deliver=6, check=5, wait=4, complete=3, end=3, claim_finish=2, retry=2, send=2, renew=2, heartbeat=1,
-    worker_tells=1, throw_away=1, lose_message=1, by_hand=1, reopen=2, start_again=1, relay=2,
+    worker_tells=1, kill_before_the_start=1, throw_away=1, lose_message=1, by_hand=1, reopen=2, start_again=1, relay=2,
 )  # fmt: skip
 
-NEEDS_A_MESSAGE = ("deliver", "lose_message", "throw_away")
+NEEDS_A_MESSAGE = ("deliver", "lose_message", "throw_away", "kill_before_the_start")
 NEEDS_A_RUN = ("claim_finish", "complete", "end", "retry", "worker_tells", "heartbeat")
 
 examples = 0
@@ -171,6 +171,10 @@ class Protocol(RuleBasedStateMachine):
         rule = TOLD_BY_THE_WORKER[how % len(TOLD_BY_THE_WORKER)]
         with self.world.faults(plan):
             self.world.lose(which % len(self.world.running), rule=rule)
+
+    def kill_before_the_start(self, which: int, _how: int, plan: Plan) -> None:
+        with self.world.faults(plan):
+            self.world.kill_before_the_start(which % len(self.world.queue))
 
     def throw_away(self, which: int, how: int, plan: Plan) -> None:
         with self.world.faults(plan):

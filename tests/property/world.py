@@ -21,7 +21,7 @@ from trellis_celery.domain.step import ProcessStep
 from trellis_celery.domain.transitions import Verdict
 from trellis_celery.plugin import headers
 from trellis_celery.plugin.headers import Header
-from trellis_celery.plugin.run import Run
+from trellis_celery.plugin.run import Run, new_run_id
 from trellis_celery.ports import LeaseKey, ProcessStore, Sending, StepKey, Unrelayed
 from trellis_celery.services.processes import ProcessService
 from trellis_celery.services.recorder import Recorder
@@ -162,7 +162,7 @@ class World:
         message = self.queue[index] if keep else self.queue.pop(index)
         run = Run(
             self._recorder,
-            message.header,
+            replace(message.header, run_id=new_run_id(), sent_by=message.header.run_id),
             celery_retries=message.retries,
             lease_ms=WORKER_LOST_MS if with_lease else 0,
             worker="worker",
@@ -216,7 +216,13 @@ class World:
     def lose(self, index: int, *, rule: Callable[..., transitions.Transition]) -> None:
         """The worker's main process tells what became of the attempt its child ran."""
         run = self.running.pop(index)
-        self._recorder.apply(run.key, partial(rule, attempt=max(run.header.attempt, 1)))
+        self._recorder.apply(run.key, partial(rule, attempt=max(run.header.attempt, 1), run_id=run.run_id))
+
+    def kill_before_the_start(self, index: int) -> None:
+        """A worker takes a message, its child is killed before it asks to start, and the main process tells."""
+        header = self.queue.pop(index).header
+        rule = partial(outcomes.lose, reason="killed", attempt=max(header.attempt, 1), run_id=new_run_id())
+        self._recorder.apply(StepKey(header.process_id, header.step_name or ""), rule)
 
     def renew(self) -> None:
         leases = [_attempt_of(run) for run in self.running]
@@ -235,7 +241,7 @@ class World:
         for sending in sendings:
             task_id, retries = (sending.message or b"").decode().split()
             header = headers.of_step(sending.process_id, "Type", sending.step, task_id=task_id)
-            self.queue.append(Message(task_id, header, int(retries)))
+            self.queue.append(Message(task_id, header, max(int(retries), sending.step.celery_retries)))
         return [None] * len(sendings)
 
     def _hear(self, event: ProcessStepTimedOut) -> None:

@@ -79,6 +79,7 @@ def start(
     attempt: int | None = None,
     task_id: str | None = None,
     celery_retries: int | None = None,
+    sent_by: str | None = None,
     worker: str | None = None,
     is_leased: bool = False,
     traceparent: str | None = None,
@@ -87,11 +88,12 @@ def start(
 
     `attempt` and `celery_retries` are what the message carries; None when there was no message to carry them. Each of
     Celery's own retries is one more run of the same attempt, and copies of the message from before it are stale.
+    `sent_by`: the run that sent the message again, and that may hold the step still if the store was not told of it.
     `traceparent`: where the run is in a trace.
     """
     attempt = max(step.attempt if attempt is None else attempt, 1)
     celery_retries = step.celery_retries if celery_retries is None else celery_retries
-    verdict = _may_start(step, run_id=run_id, attempt=attempt, celery_retries=celery_retries)
+    verdict = _may_start(step, run_id=run_id, attempt=attempt, celery_retries=celery_retries, sent_by=sent_by)
     if verdict is not Verdict.ACCEPTED:
         return _refused(step, verdict, attempt=attempt, now_ms=now_ms)
     if step.run_id == run_id:
@@ -116,13 +118,15 @@ def start(
     return Transition(step, after, (Event(EventKind.STEP_STARTED, step.name, attempt, now_ms, worker or ""),))
 
 
-def _may_start(step: ProcessStep, *, run_id: str, attempt: int, celery_retries: int) -> Verdict:
+def _may_start(step: ProcessStep, *, run_id: str, attempt: int, celery_retries: int, sent_by: str | None) -> Verdict:
     if step.state.is_terminal:
         return Verdict.FINISHED
     message, current = (attempt, celery_retries), (step.attempt, step.celery_retries)
     if message < current:
         return Verdict.STALE
-    if message == current and step.run_id not in (None, run_id):
+    if is_held_by_another(step, run_id) and (
+        message == current or step.is_finishing or sent_by not in (None, step.run_id)
+    ):
         return Verdict.DUPLICATE
     return Verdict.ACCEPTED
 
@@ -132,17 +136,22 @@ def _refused(step: ProcessStep, verdict: Verdict, *, attempt: int, now_ms: int) 
     return Transition(step, step, (event,), verdict)
 
 
-def claim_finish(step: ProcessStep, *, attempt: int, run_id: str, now_ms: int) -> Transition:
+def claim_finish(
+    step: ProcessStep, *, attempt: int, run_id: str, now_ms: int, celery_retries: int | None = None
+) -> Transition:
     """A run whose attempt may have been replaced has ended: may it send its links and chain?
 
     Asked only by such runs. The first to ask is accepted and every other run is refused from then on, unless the
-    accepted one dies before it completes the step.
+    accepted one dies before it completes the step. A run of an attempt that another run holds was never to start, and
+    is refused: the other may be about to finish without asking.
     """
     if step.state.is_terminal:
         return _refused(step, Verdict.FINISHED, attempt=attempt, now_ms=now_ms)
     if step.run_id == run_id and step.is_finishing:
         return Transition(step, step)
-    if step.is_finishing and step.run_id is not None:
+    celery_retries = step.celery_retries if celery_retries is None else celery_retries
+    is_copy = attempt == step.attempt and celery_retries <= step.celery_retries
+    if is_held_by_another(step, run_id) and (step.is_finishing or is_copy):
         return _refused(step, Verdict.DUPLICATE, attempt=attempt, now_ms=now_ms)
     after = replace(
         step,

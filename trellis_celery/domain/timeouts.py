@@ -37,15 +37,20 @@ class Action(Enum):
 
 
 def time_out(
-    step: ProcessStep, *, now_ms: int, lapsed_attempt: int | None = None, jitter: float = 0.0
+    step: ProcessStep,
+    *,
+    now_ms: int,
+    lapsed_attempt: int | None = None,
+    lapsed_ms: int | None = None,
+    jitter: float = 0.0,
 ) -> tuple[Action, Transition]:
     """Claim what a clock that has run out asks for.
 
-    `lapsed_attempt`: the attempt whose worker lease has run out, if that is what was seen.
+    `lapsed_attempt`: the attempt whose worker lease has run out, if that is what was seen. `lapsed_ms`: when it ran out.
     `jitter`: a random number in [0, 1); the backoff is shortened by up to half with it (equal jitter, as in
     https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
     """
-    is_lapsed = step.is_leased and lapsed_attempt == step.attempt
+    is_lapsed = _is_lapsed(step, lapsed_attempt, lapsed_ms)
     is_due = step.deadline_ms is not None and step.deadline_ms <= now_ms
     if step.state.is_terminal or not (is_lapsed or is_due):
         return Action.NOTHING, Transition(step, step)
@@ -62,9 +67,15 @@ def time_out(
     return _end_attempt(step, _reason(step, is_lapsed), is_lapsed=is_lapsed, now_ms=now_ms, jitter=jitter)
 
 
-def is_lost(step: ProcessStep, *, lapsed_attempt: int | None = None) -> bool:
+def is_lost(step: ProcessStep, *, lapsed_attempt: int | None = None, lapsed_ms: int | None = None) -> bool:
     """Whether the step's run is known to be gone, and not only late."""
-    return (step.is_leased and lapsed_attempt == step.attempt) or step.deadline_kind is DeadlineKind.LOST
+    return _is_lapsed(step, lapsed_attempt, lapsed_ms) or step.deadline_kind is DeadlineKind.LOST
+
+
+def _is_lapsed(step: ProcessStep, lapsed_attempt: int | None, lapsed_ms: int | None) -> bool:
+    """Whether the lease is that of the run that holds the step. One that ran out before the run started was another's."""
+    is_of_earlier_run = lapsed_ms is not None and step.started_at_ms is not None and lapsed_ms < step.started_at_ms
+    return step.is_leased and lapsed_attempt == step.attempt and not is_of_earlier_run
 
 
 def _end_attempt(

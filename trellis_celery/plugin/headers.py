@@ -21,6 +21,7 @@ PROTOCOL = 1
 
 #: What the tracers of OpenTelemetry read.
 MAX_TRACEPARENT_LENGTH = 512
+MAX_RUN_ID_LENGTH = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,19 +39,25 @@ class Header:
     may_claim: bool = False
     #: What started the process in a trace, in the form of the W3C.
     traceparent: str | None = None
+    #: The run that this message becomes, once a worker has received it; before that, the run that sent it again.
+    run_id: str | None = None
+    #: The run that sent the message again, once a worker has received it.
+    sent_by: str | None = None
 
     def is_for(self, task_id: str | None) -> bool:
         """Whether the message with this id does the step."""
         return self.step_name is not None and self.task_id is not None and self.task_id == task_id
 
     def without_step(self) -> Header:
-        return replace(self, step_name=None, task_id=None, attempt=0, record=None, may_claim=False)
+        return replace(self, step_name=None, task_id=None, attempt=0, record=None, may_claim=False, run_id=None)
 
     def to_wire(self) -> dict[str, Any]:
         """Strings and integers only: every broker and serializer can carry them."""
         wire: dict[str, Any] = {"v": PROTOCOL, "process": self.process_id, "type": self.process_type}
         if self.step_name is not None:
             wire |= {"step": self.step_name, "task": self.task_id or "", "attempt": self.attempt}
+        if self.run_id is not None:
+            wire["run"] = self.run_id
         if self.record is not None:
             wire |= {"version": self.record.version, "record": codec.dump_step(self.record).decode()}
         if self.may_claim:
@@ -81,20 +88,35 @@ def of_step(
 
 
 def write(header: Header, headers: MutableMapping[str, Any]) -> None:
-    wire = header.to_wire()
+    _write(header.to_wire(), headers)
+
+
+def _write(wire: dict[str, Any], headers: MutableMapping[str, Any]) -> None:
     headers[NAME] = wire
     if isinstance(nested := headers.get("headers"), dict):
         headers["headers"] = {**nested, NAME: wire}  # the sender may use its dict again
 
 
+def name_run(headers: MutableMapping[str, Any], *, task_id: str, run_id: str) -> None:
+    """Give the run a name that a received message becomes, if the message does a step.
+
+    Then the child that runs it and the process that looks after the child speak of the same run.
+    """
+    wire = _find(headers)
+    if isinstance(wire, dict) and wire.get("task") == task_id:
+        _write({**wire, "run": run_id, "by": wire.get("run")}, headers)
+
+
 def read(headers: Mapping[str, Any] | None) -> Header | None:
     """The header in a message's headers; None if there is none, or none that makes sense."""
-    if not headers:
-        return None
+    return from_wire(_find(headers)) if headers else None
+
+
+def _find(headers: Mapping[str, Any]) -> Any:
     wire = headers.get(NAME)
     if wire is None and isinstance(nested := headers.get("headers"), dict):
         wire = nested.get(NAME)
-    return from_wire(wire)
+    return wire
 
 
 def from_wire(wire: Any) -> Header | None:
@@ -105,21 +127,28 @@ def from_wire(wire: Any) -> Header | None:
                 process_id=process_id,
                 process_type=process_type,
                 may_claim=wire.get("claim") == 1,
-                traceparent=_read_traceparent(wire),
+                traceparent=_read_short(wire, "trace", MAX_TRACEPARENT_LENGTH),
             )
         case _:
             return None
     match wire:
         case {"step": str(step_name), "task": str(task_id), "attempt": int(attempt)}:
-            record = _read_record(step_name, wire)
-            return replace(header, step_name=step_name, task_id=task_id, attempt=attempt, record=record)
+            return replace(
+                header,
+                step_name=step_name,
+                task_id=task_id,
+                attempt=attempt,
+                record=_read_record(step_name, wire),
+                run_id=_read_short(wire, "run", MAX_RUN_ID_LENGTH),
+                sent_by=_read_short(wire, "by", MAX_RUN_ID_LENGTH),
+            )
         case _:
             return header
 
 
-def _read_traceparent(wire: Mapping[str, Any]) -> str | None:
-    traceparent = wire.get("trace")
-    return traceparent if isinstance(traceparent, str) and len(traceparent) <= MAX_TRACEPARENT_LENGTH else None
+def _read_short(wire: Mapping[str, Any], name: str, most: int) -> str | None:
+    value = wire.get(name)
+    return value if isinstance(value, str) and len(value) <= most else None
 
 
 def _read_record(step_name: str, wire: Mapping[str, Any]) -> ProcessStep | None:

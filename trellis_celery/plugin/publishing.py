@@ -65,6 +65,8 @@ class _Sender:
     #: The header of the running task, and its run if it does a step.
     header: Header | None
     run: Run | None
+    #: The run whose child is gone, if the worker's main process sends its task.
+    lost_run_id: str | None = None
 
     @property
     def process_key(self) -> tuple[str, str]:
@@ -96,7 +98,9 @@ class _Sender:
     def of_resent(cls, task_id: str | None, custom_headers: Any) -> _Sender | None:
         """A step's own message that goes out where no task runs: Celery's `retry_on_worker_lost` does that."""
         header = headers.read(custom_headers)
-        return cls(None, header, None) if header is not None and header.is_for(task_id) else None
+        if header is None or not header.is_for(task_id):
+            return None
+        return cls(None, header, None, lost_run_id=header.run_id)
 
 
 class _TrackingProducer:
@@ -172,7 +176,7 @@ class _Publication:
                     extra={"process_id": process_id, "task": self._task_name, "hint": "declare it: Step(task=…)"},
                 )
             if parent is not None and parent.process_id == process_id:
-                return replace(parent, record=None, may_claim=is_unknown)
+                return replace(parent, record=None, may_claim=is_unknown, run_id=None)
             return Header(
                 process_id=process_id,
                 process_type=process_type,
@@ -235,7 +239,7 @@ class _Publication:
         return partial(
             runs.queue_again,
             attempt=max(header.attempt, 1),
-            run_id=own_run.run_id if own_run else None,
+            run_id=own_run.run_id if own_run else self._sender.lost_run_id,
             delay_ms=self._delay_ms(),
             celery_retries=self._headers.get("retries") or 0,
         )

@@ -71,6 +71,8 @@ class CeleryRequeuer:
             traceparent=before.traceparent,
         )
         headers.write(header, message_headers)
+        # Where the store was not told of a retry by Celery, the stored message is one from before it, and stale.
+        message_headers["retries"] = max(message_headers.get("retries") or 0, sending.step.celery_retries)
         producer.publish(
             stored.body,
             exchange=stored.exchange,

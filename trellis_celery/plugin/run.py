@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -27,6 +28,10 @@ _MARGIN_MS = 500
 _ATTRIBUTE = "trellis_run"
 
 
+def new_run_id() -> str:
+    return uuid4().hex[:12]
+
+
 class Run:
     """Starts, ends and fences one run. Made when the task starts; kept on Celery's request."""
 
@@ -40,9 +45,10 @@ class Run:
         worker: str | None,
         span: AttemptSpan | None = None,
     ) -> None:
-        self.header = header
+        self.run_id = header.run_id or new_run_id()
+        #: Of what this run sends under its own task id: it says which run did.
+        self.header = replace(header, run_id=self.run_id)
         self.key = StepKey(header.process_id, header.step_name or "")
-        self.run_id = uuid4().hex[:12]
         self.verdict = Verdict.ACCEPTED
         #: The attempt that this is a run of, whichever is current by now.
         self.attempt = max(header.attempt, 1)
@@ -74,6 +80,7 @@ class Run:
                     attempt=self.header.attempt or None,
                     task_id=self.header.task_id,
                     celery_retries=self._celery_retries,
+                    sent_by=self.header.sent_by,
                     worker=self._worker,
                     is_leased=self._lease_ms > 0,
                     traceparent=None if self._span is None else self._span.traceparent,
@@ -110,7 +117,7 @@ class Run:
         """
         if not self._may_be_replaced():
             return
-        rule = partial(runs.claim_finish, attempt=self.attempt, run_id=self.run_id)
+        rule = partial(runs.claim_finish, attempt=self.attempt, celery_retries=self._celery_retries, run_id=self.run_id)
         self.verdict = self._apply(rule).verdict
         if not self.is_accepted:
             self._skip("not finished")

@@ -27,7 +27,7 @@ from trellis_celery.domain.step import ProcessStep
 from trellis_celery.domain.transitions import Transition
 from trellis_celery.plugin import context, headers
 from trellis_celery.plugin.headers import Header
-from trellis_celery.plugin.run import Run, attach, run_of
+from trellis_celery.plugin.run import Run, attach, new_run_id, run_of
 from trellis_celery.ports import Attempt, AttemptSpan, SpanOutcome, StepKey
 
 if TYPE_CHECKING:
@@ -40,6 +40,12 @@ class _AttemptRule(Protocol):
     """A rule with all but the record, the attempt and the time already given."""
 
     def __call__(self, step: ProcessStep, /, *, attempt: int, now_ms: int) -> Transition: ...
+
+
+class _RunRule(Protocol):
+    """A rule with all but the record, the attempt, the run and the time already given."""
+
+    def __call__(self, step: ProcessStep, /, *, attempt: int, run_id: str | None, now_ms: int) -> Transition: ...
 
 
 #: What Celery says when a task has replaced itself.
@@ -78,6 +84,7 @@ def on_received(sender: Any, request: Any, **_: Any) -> None:
     """In the worker's main process: a message has come."""
     if headers.NAME in request.request_dict or "headers" in request.request_dict:
         _resolve_claim(sender, request)
+        headers.name_run(request.request_dict, task_id=request.id, run_id=new_run_id())
         earlier = _received.get(request.id)
         request.trellis_earlier = None if earlier is None else weakref.ref(earlier)
         _received[request.id] = request
@@ -175,8 +182,8 @@ def on_failure(sender: Any, task_id: str, exception: Any, **_: Any) -> None:
         if run.is_accepted:  # what a refused run comes to is nobody's business
             run.fail(error)
         return
-    rule: _AttemptRule = partial(outcomes.lose, reason=error) if is_lost else partial(outcomes.fail, error=error)
-    _apply(sender.app, _header_of(sender.request, task_id), rule)
+    rule: _RunRule = partial(outcomes.lose, reason=error) if is_lost else partial(outcomes.fail, error=error)
+    _end(sender.app, _header_of(sender.request, task_id), rule)
 
 
 @_tracking
@@ -184,7 +191,7 @@ def on_retry(sender: Any, request: Any, **kwargs: Any) -> None:
     """Celery will run the task again; publishing it has told so already. Without a reason nothing was published."""
     if "reason" not in kwargs:
         rule = partial(outcomes.lose, reason="the worker was shut down")
-        _apply(sender.app, _header_of(request, request.id), rule)
+        _end(sender.app, _header_of(request, request.id), rule)
 
 
 @_tracking
@@ -279,8 +286,14 @@ def _is_pending(request: Any) -> bool:
     return request in state.reserved_requests or request in state.active_requests or request in scheduled
 
 
+def _end(app: Any, header: Header | None, rule: _RunRule) -> None:
+    """In the worker's main process: how the run of a message ended in a child. Another run may hold its attempt."""
+    if header is not None:
+        _apply(app, header, partial(rule, run_id=header.run_id))
+
+
 def _apply(app: Any, header: Header | None, rule: _AttemptRule) -> None:
-    """In the worker's main process: what happened to an attempt that a child ran."""
+    """In the worker's main process: what happened to an attempt."""
     trellis = trellis_of(app)
     if trellis is not None and header is not None:
         key = StepKey(header.process_id, header.step_name or "")

@@ -230,7 +230,11 @@ class TimeoutCheckerService:
     def _decide(self, due: Due, record: ProcessStep, now_ms: int) -> tuple[Action, transitions.Transition]:
         if due.key.step_name != OWN_RECORD:
             return timeouts.time_out(
-                record, now_ms=now_ms, lapsed_attempt=due.lapsed_attempt, jitter=self._random_number()
+                record,
+                now_ms=now_ms,
+                lapsed_attempt=due.lapsed_attempt,
+                lapsed_ms=due.since_ms,
+                jitter=self._random_number(),
             )
         is_late = record.deadline_ms is not None and record.deadline_ms <= now_ms
         if is_late and not self._store.load(due.key.process_id).state.is_terminal:
@@ -301,8 +305,9 @@ class TimeoutCheckerService:
             extra={"process_id": claim.key.process_id, "step": claim.key.step_name, "attempt": claim.step.attempt},
             exc_info=error,
         )
-        if isinstance(error, errors.MessageUnsendable):
-            self._settle(claim, partial(outcomes.lose, reason=str(error), attempt=claim.step.attempt))
+        if isinstance(error, errors.MessageUnsendable):  # it may have been a copy only: the attempt may run by now
+            rule = partial(outcomes.throw_away, reason=str(error), attempt=claim.step.attempt, is_lost=True)
+            self._settle(claim, rule)
 
     def _ask_again(self, claim: _Claim, batch: _Batch) -> None:
         """No message to send: whoever started the attempt is told, and has to start the next."""

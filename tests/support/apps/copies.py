@@ -92,6 +92,21 @@ def with_before_start(name: str) -> None:
     held(name)
 
 
+class KilledBefore(Task):
+    """The odd worker's child is killed before the body, however its run was received."""
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        if IS_ODD:
+            diary.write(f"killed before {task_id}")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@process_step(Once.work)
+@app.task(name="copies.with_killed_copy", base=KilledBefore)
+def with_killed_copy(name: str) -> None:
+    held(name)
+
+
 @app.task(name="copies.substitute")
 def substitute(name: str) -> None:
     diary.write(f"substitute {name}")

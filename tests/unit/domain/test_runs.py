@@ -149,6 +149,21 @@ class TestStart:
 
         assert (transition.verdict, transition.after.run_id) == (Verdict.ACCEPTED, "retry")
 
+    def test_such_a_retry_says_which_run_sent_it_and_starts_only_in_its_place(self) -> None:
+        verdicts = [
+            runs.start(RUNNING, run_id="retry", attempt=1, celery_retries=1, sent_by=sent_by, now_ms=21_000).verdict
+            for sent_by in ("run", "copy")
+        ]
+
+        assert verdicts == [Verdict.ACCEPTED, Verdict.DUPLICATE]
+
+    def test_no_run_starts_while_another_sends_its_chain(self) -> None:
+        finishing = runs.claim_finish(SECOND, attempt=1, run_id="run", now_ms=31_000).after
+
+        transition = runs.start(finishing, run_id="retry", attempt=2, celery_retries=1, now_ms=31_001)
+
+        assert (transition.after, transition.verdict) == (finishing, Verdict.DUPLICATE)
+
     @pytest.mark.parametrize("finished", TERMINAL, ids=lambda step: step.state)
     def test_a_finished_step_does_not_start(self, finished: ProcessStep) -> None:
         transition = runs.start(finished, run_id="run", attempt=9, now_ms=30_000)
@@ -181,6 +196,16 @@ class TestClaimFinish:
 
         assert late.after is claimed
         assert done.after.state is StepState.COMPLETED
+
+    def test_a_copy_that_went_on_without_an_answer_may_not_finish_beside_the_run_that_holds_the_attempt(self) -> None:
+        transition = runs.claim_finish(RUNNING, attempt=1, run_id="copy", now_ms=20_500)
+
+        assert (transition.after, transition.verdict) == (RUNNING, Verdict.DUPLICATE)
+
+    def test_a_retry_by_celery_that_went_on_without_an_answer_may_finish(self) -> None:
+        transition = runs.claim_finish(RUNNING, attempt=1, celery_retries=1, run_id="retry", now_ms=20_500)
+
+        assert (transition.after.run_id, transition.verdict) == ("retry", Verdict.ACCEPTED)
 
     def test_no_run_of_a_finished_step_may_finish(self) -> None:
         transition = runs.claim_finish(COMPLETED, attempt=1, run_id="other", now_ms=31_000)

@@ -88,6 +88,17 @@ class TestTimeOut:
 
         assert timeouts.time_out(second, now_ms=10_500, lapsed_attempt=1)[0] is Action.NOTHING
 
+    def test_a_lease_that_lapsed_before_a_retry_by_celery_says_nothing_of_the_run_that_follows(self) -> None:
+        retrying = runs.queue_again(RUNNING, attempt=1, run_id="run", celery_retries=1, now_ms=15_100).after
+        again = runs.start(retrying, run_id="retry", attempt=1, celery_retries=1, is_leased=True, now_ms=15_200).after
+
+        of_the_first = timeouts.time_out(again, now_ms=15_300, lapsed_attempt=1, lapsed_ms=15_000)
+        of_the_second = timeouts.time_out(again, now_ms=21_000, lapsed_attempt=1, lapsed_ms=20_200)
+
+        assert of_the_first[0] is Action.NOTHING
+        assert of_the_second[0] is Action.RETRY
+        assert not timeouts.is_lost(again, lapsed_attempt=1, lapsed_ms=15_000)
+
     def test_a_lapsed_lease_means_nothing_once_the_run_needs_none(self) -> None:
         finishing = runs.claim_finish(RUNNING, attempt=1, run_id="run", now_ms=10_500).after
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -108,3 +109,53 @@ def test_a_damaged_record_costs_a_round_trip_and_nothing_else(damage: dict[str, 
     assert header is not None
     assert header.record is None
     assert header.is_for("task-1")
+
+
+def test_a_received_message_says_which_run_it_becomes_and_which_run_sent_it() -> None:
+    process = a_process()
+    sent = replace(headers.of_step(process.id, "Intake", process.step("check"), task_id="task-1"), run_id="first")
+    nested = {"sentry-trace": "x"}
+    received: dict[str, Any] = {"id": "task-1", "headers": nested}
+    headers.write(sent, received)
+
+    headers.name_run(received, task_id="task-1", run_id="second")
+
+    for place in (received, received["headers"]):
+        header = headers.read(place)
+        assert header is not None
+        assert (header.run_id, header.sent_by) == ("second", "first")
+    assert nested == {"sentry-trace": "x"}
+
+
+def test_a_task_that_does_no_step_becomes_no_run() -> None:
+    process = a_process()
+    of_the_parent = headers.of_step(process.id, "Intake", process.step("check"), task_id="task-1")
+    received: dict[str, Any] = {"id": "task-2"}
+    headers.write(of_the_parent, received)
+
+    headers.name_run(received, task_id="task-2", run_id="second")
+
+    assert headers.read(received) == of_the_parent
+
+
+@pytest.mark.parametrize("forged", [7, None, [], {"a": 1}, "x" * 33])
+def test_a_run_that_cannot_be_one_is_not_taken_over(forged: Any) -> None:
+    process = a_process()
+    received: dict[str, Any] = {"id": "task-1"}
+    headers.write(headers.of_step(process.id, "Intake", process.step("check"), task_id="task-1"), received)
+    received[headers.NAME]["run"] = forged
+
+    headers.name_run(received, task_id="task-1", run_id="second")
+
+    header = headers.read(received)
+    assert header is not None
+    assert (header.run_id, header.sent_by) == ("second", None)
+
+
+@pytest.mark.parametrize("wire", [None, "text", 7, [], {}])
+def test_a_message_without_a_header_of_ours_is_received_as_it_is(wire: Any) -> None:
+    received: dict[str, Any] = {"id": "task-1", headers.NAME: wire, "headers": None}
+
+    headers.name_run(received, task_id="task-1", run_id="second")
+
+    assert received == {"id": "task-1", headers.NAME: wire, "headers": None}

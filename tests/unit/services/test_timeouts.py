@@ -52,24 +52,46 @@ class World:
             deadline_ms=deadline_ms,
         )
 
-    def run(
-        self, process: Process, name: str = "step", *, message: bytes | None = b"message", lease_ms: int = 0
-    ) -> None:
-        """The step's task was published, if there is a message, and has started."""
-        key, recorder = StepKey(process.id, name), Recorder(self.store)
-        if message is not None:
-            recorder.apply(
-                key,
-                lambda step, *, now_ms: runs.queue(step, task_id="task", args_digest="", now_ms=now_ms),
-                message=message,
-            )
-        recorder.apply(
-            key,
+    def queue(self, process: Process, name: str = "step", *, message: bytes = b"message") -> None:
+        """The step's task was published."""
+        self._apply(
+            process,
+            name,
+            lambda step, *, now_ms: runs.queue(step, task_id="task", args_digest="", now_ms=now_ms),
+            message=message,
+        )
+
+    def start(self, process: Process, name: str = "step", *, lease_ms: int = 0) -> None:
+        """A worker has taken up the message."""
+        self._apply(
+            process,
+            name,
             lambda step, *, now_ms: runs.start(
                 step, run_id=f"run {step.attempt}", now_ms=now_ms, is_leased=lease_ms > 0
             ),
             lease_ms=lease_ms,
         )
+
+    def retry(self, process: Process, name: str = "step") -> None:
+        """The body has called `self.retry()`."""
+        self._apply(
+            process,
+            name,
+            lambda step, *, now_ms: runs.queue_again(
+                step, attempt=step.attempt, run_id=step.run_id, celery_retries=1, now_ms=now_ms
+            ),
+        )
+
+    def _apply(self, process: Process, name: str, rule: Any, **details: Any) -> None:
+        Recorder(self.store).apply(StepKey(process.id, name), rule, **details)
+
+    def run(
+        self, process: Process, name: str = "step", *, message: bytes | None = b"message", lease_ms: int = 0
+    ) -> None:
+        """The step's task was published, if there is a message, and has started."""
+        if message is not None:
+            self.queue(process, name, message=message)
+        self.start(process, name, lease_ms=lease_ms)
 
     def step(self, process: Process, name: str = "step") -> ProcessStep:
         return self.store.load(process.id).step(name)
@@ -300,6 +322,21 @@ class TestCrashes:
         assert step.state is StepState.FAILED
         assert "queue 'mail' is not known" in (step.last_error or "")
 
+    def test_a_copy_that_can_never_be_sent_does_not_end_the_run_of_the_message_that_came(self, world: World) -> None:
+        process = world.process()
+        world.queue(process)
+        world.clock.advance(5_000)
+
+        class Refused(RecordingRequeuer):
+            def requeue(self, sendings: Any) -> Any:
+                world.start(process)
+                return [errors.MessageUnsendable("queue 'mail' is not known")]
+
+        world.new_checker(requeuer=Refused()).check_for_timed_out_steps()
+
+        step = world.step(process)
+        assert (step.attempt, step.run_id, step.deadline_kind) == (1, "run 1", DeadlineKind.RUN)
+
     def test_a_handler_may_fail_the_step_itself(self, world: World) -> None:
         process = world.process(ProcessStep("step", timeout_ms=1_000))
         world.run(process)
@@ -421,6 +458,34 @@ class TestLeases:
 
         assert world.check().retried == 0
         world.clock.advance(WORKER_LOST_MS)
+        assert world.check().retried == 1
+
+    def test_a_lease_that_lapsed_before_a_retry_by_celery_does_not_end_the_run_that_follows(self) -> None:
+        class OvertakenStore(MemoryStore):
+            def load_steps(self, keys: Any) -> Any:
+                if meanwhile:
+                    meanwhile.pop()()
+                return super().load_steps(keys)
+
+        meanwhile: list[Callable[[], None]] = []
+        world = World(OvertakenStore)
+        process = world.process(ProcessStep("step", retries_permitted=1))
+        world.check()
+        world.run(process, lease_ms=WORKER_LOST_MS)
+        world.clock.advance(WORKER_LOST_MS)
+
+        def try_again() -> None:
+            world.clock.advance(1)
+            world.retry(process)
+            world.start(process, lease_ms=WORKER_LOST_MS)
+
+        meanwhile.append(try_again)
+        report = world.check()
+
+        assert (report.timed_out, world.step(process).attempt) == (0, 1)
+        world.clock.advance(WORKER_LOST_MS - 1)
+        assert world.check().timed_out == 0
+        world.clock.advance(1)
         assert world.check().retried == 1
 
 
