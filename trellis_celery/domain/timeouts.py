@@ -46,7 +46,7 @@ def time_out(
 ) -> tuple[Action, Transition]:
     """Claim what a clock that has run out asks for.
 
-    `lapsed_attempt`: the attempt whose worker lease has run out, if that is what was seen. `lapsed_ms`: when it ran out.
+    `lapsed_attempt`: the attempt whose worker lease has run out, if that is what was seen. `lapsed_ms`: when.
     `jitter`: a random number in [0, 1); the backoff is shortened by up to half with it (equal jitter, as in
     https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
     """
@@ -73,7 +73,7 @@ def is_lost(step: ProcessStep, *, lapsed_attempt: int | None = None, lapsed_ms: 
 
 
 def _is_lapsed(step: ProcessStep, lapsed_attempt: int | None, lapsed_ms: int | None) -> bool:
-    """Whether the lease is that of the run that holds the step. One that ran out before the run started was another's."""
+    """Whether the lease is that of the run that holds the step. One that ran out before its start was another's."""
     is_of_earlier_run = lapsed_ms is not None and step.started_at_ms is not None and lapsed_ms < step.started_at_ms
     return step.is_leased and lapsed_attempt == step.attempt and not is_of_earlier_run
 
