@@ -28,11 +28,12 @@ def _open(url: str, environment: dict[str, str]) -> DynamoDBStore:
 class TestDynamoDB(StoreContract):
     tells_types = False
 
-    # moto is slow: it looks at every item of a table for each query of an index.
+    # moto is slow: a request takes it some milliseconds, and it answers one at a time.
     crashes = 8
     many_completions = 200
     many_processes = 150
     page_size = 50
+    many_late_steps = 200
 
     @pytest.fixture
     def url(self, dynamodb_endpoint: str) -> Iterator[str]:
