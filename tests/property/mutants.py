@@ -170,8 +170,8 @@ MUTANTS = [
     Mutant(
         "a confirmation is late",
         TIMEOUTS,
-        "step.deadline_kind is not DeadlineKind.HANDOFF:\n        return Transition(step, step)\n    wait_ms = step.queue",
-        "False:\n        return Transition(step, step)\n    wait_ms = step.queue",
+        "step.deadline_kind is not DeadlineKind.HANDOFF:\n        return Transition(step, step)\n    wait_ms",
+        "False:\n        return Transition(step, step)\n    wait_ms",
     ),
     Mutant(
         "a completed step is given up",
