@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from amqp.exceptions import MessageNacked
 from celery import Celery
 from kombu.exceptions import KombuError, OperationalError
 
@@ -33,8 +34,8 @@ def outages(connection: Any) -> tuple[type[Exception], ...]:
 
 
 def is_answer(error: Exception, connection: Any) -> bool:
-    """Whether the broker itself said no. kombu wraps it in its own error, and calls one of Redis an outage."""
-    return isinstance(error.__cause__ or error, connection.channel_errors)
+    """Whether the broker itself said no: a queue that is full, say. kombu wraps it in its own error, as an outage."""
+    return isinstance(error.__cause__ or error, (MessageNacked, *connection.channel_errors))
 
 
 def refusals(connection: Any) -> tuple[type[Exception], ...]:

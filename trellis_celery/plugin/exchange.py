@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import quote
 
-from amqp.exceptions import MessageNacked
 from celery import Celery
 from kombu import Exchange
 
@@ -113,8 +112,7 @@ class ExchangeAnnouncer:
 
 def _is_refusal(error: Exception, connection: Any) -> bool:
     """Whether the broker is there and does not take this message: a queue that is bound is full, say."""
-    is_outage = isinstance(error, broker.outages(connection))
-    return isinstance(error, MessageNacked) or broker.is_answer(error, connection) or not is_outage
+    return broker.is_answer(error, connection) or not isinstance(error, broker.outages(connection))
 
 
 def _message(unrelayed: Unrelayed, number: int, event: Event) -> EventMessage:
