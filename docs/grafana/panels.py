@@ -222,7 +222,7 @@ ROWS: Mapping[str, tuple[Panel, ...]] = {
             unit="s",
         ),
         Panel(
-            "Clocks due",
+            "Clocks due over time",
             "What the checks do not get done shows here.",
             {"due": value(metrics.DUE)},
         ),

@@ -12,6 +12,7 @@ import click
 from trellis_celery.cli.blocks import line
 from trellis_celery.cli.group import command, option
 from trellis_celery.cli.output import Output
+from trellis_celery.cli.visible import visible
 from trellis_celery.plugin import metrics
 from trellis_celery.plugin.extension import Trellis
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from trellis_celery.monitoring.prometheus import TrellisCollector
 
 #: Nobody may hold a connection without asking for longer.
-REQUEST_LIMIT_S = 30.0
+REQUEST_LIMIT_S = 10.0
 
 _ENDS = {signal.SIGINT, signal.SIGTERM}
 
@@ -67,7 +68,8 @@ def _listen(collector: TrellisCollector, host: str, port: int) -> WSGIServer:
         server, _ = start_http_server(port, host, registry)
     except (OSError, UnicodeError) as error:  # a host's name may be none
         why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise click.ClickException(f"cannot listen on {host} port {port}: {why}; see --host and --port") from error
+        where = visible(f"{host} port {port}")
+        raise click.ClickException(f"cannot listen on {where}: {why}; see --host and --port") from error
     handler: Any = server.RequestHandlerClass
     server.RequestHandlerClass = type(handler.__name__, (handler,), {"timeout": REQUEST_LIMIT_S})
     return server
