@@ -95,8 +95,8 @@ ALERTS = (
         WARNING,
         "5m",
         "More clocks run out than checks take up",
-        "For ten minutes there were never fewer than {{ $value }} deadlines and leases of {{ $labels.job }} that had run "
-        "out and waited for a check.",
+        "For ten minutes there were never fewer than {{ $value }} deadlines and leases of {{ $labels.job }} that had "
+        "run out and waited for a check.",
     ),
     Alert(
         "TrellisRescueSlow",
