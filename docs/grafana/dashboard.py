@@ -16,6 +16,7 @@ from grafana_foundation_sdk.models.common import (
     VisibilityMode,
 )
 from grafana_foundation_sdk.models.dashboard import (
+    DashboardCursorSync,
     DataSourceRef,
     GridPos,
     Threshold,
@@ -39,7 +40,7 @@ def dashboard_json() -> str:
         .uid("trellis-celery")
         .description("Processes whose steps are Celery tasks: what is stuck, and whether anybody looks after it.")
         .tags(["celery", "trellis"])
-        .tooltip(1)
+        .tooltip(DashboardCursorSync.CROSSHAIR)
         .refresh("30s")
         .time("now-3h", "now")
         .timezone("browser")
