@@ -94,6 +94,8 @@ class _ProcessesInSQL(RepositoryContract):
     # Each change of a step reads the whole process, as the repository's users see it.
     many_changes = 20
     many_completions = 100
+    many_processes = 500
+    page_size = 75
 
     @pytest.fixture
     def processes(self, engine: Engine) -> ProcessRepository:

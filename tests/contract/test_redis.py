@@ -63,15 +63,21 @@ class _OverOwnServers(_OverRedis):
             yield place
 
 
-class TestUnixSocket(_OverOwnServers):
+class _ToTheSameServer(_OverOwnServers):
+    """Only the way there is another: what is slow, and a matter of keys alone, is shown over the plain one."""
+
+    test_names_that_mean_something_to_a_database_are_only_names = None
+
+
+class TestUnixSocket(_ToTheSameServer):
     form = redis_forms.over_unix_socket
 
 
-class TestTls(_OverOwnServers):
+class TestTls(_ToTheSameServer):
     form = redis_forms.over_tls
 
 
-class TestSentinel(_OverOwnServers):
+class TestSentinel(_ToTheSameServer):
     form = redis_forms.with_sentinel
 
 
