@@ -42,7 +42,12 @@ MUTANTS = [
     Mutant("version is not checked", COMMIT, "if version ~= string.format('%d', change.version) then", "if false then"),
     Mutant("own repetition is not recognised", COMMIT, "and token == change.token then", "and false then"),
     Mutant("any repetition is taken for one's own", COMMIT, "and token == change.token then", "then"),
-    Mutant("the class stays", COMMIT, "if new_class ~= class then\n  redis.call('ZADD'", "if false then\n  redis.call('ZADD'"),
+    Mutant(
+        "the class stays",
+        COMMIT,
+        "if new_class ~= class then\n  redis.call('ZADD'",
+        "if false then\n  redis.call('ZADD'",
+    ),
     Mutant("the old class is not left", COMMIT, "redis.call('ZREM', KEYS[7], 't'", "redis.call('ECHO', 't'"),
     Mutant("the new class is not entered", COMMIT, "'t' .. new_class .. by_type", "'x' .. new_class .. by_type"),
     Mutant("a finished process does not wait", COMMIT, "redis.call('ZADD', KEYS[8], since, change.process)", ""),
