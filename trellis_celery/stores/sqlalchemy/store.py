@@ -65,6 +65,7 @@ class SQLAlchemyStore:
         self._transactions = transactions(bind, timeout_ms=timeout_ms)
         self._timeout_s = timeout_ms / 1000
         self._clock: Clock = DatabaseClock(self._run) if clock is None else clock
+        self._watch = totals.Watch()
 
     @property
     def transactions(self) -> Transactions:
@@ -270,6 +271,10 @@ class SQLAlchemyStore:
     def note_check(self, check: LastCheck) -> None:
         self._run(partial(checks.note_check, check=check))
         if not self._transactions.is_joined:
-            with suppress(errors.StoreError):  # the next check does it
-                if self._run(totals.are_many):
-                    self._run(totals.fold)
+            self._fold_totals()
+
+    def _fold_totals(self) -> None:
+        """One try, which waits for nobody longer than a statement may: a later check does what this one does not."""
+        with suppress(errors.StoreError):
+            if self._run(self._watch.has_many_new):
+                self._watch.folded_id = self._transactions.run(totals.fold, until_s=time.monotonic())

@@ -1,19 +1,22 @@
 """What is counted while changes are written: how many events of each kind there ever were.
 
 A row that everybody updates would be in everybody's way, so each transaction adds rows of its own. They are put
-together afterwards, some at a time.
+together afterwards, by whoever checks: so the table has few more rows than there are totals.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, Executable, delete, func, insert, select, text, update
 
+from trellis_celery import errors
 from trellis_celery.domain.queries import ProcessGroup, Stats
 from trellis_celery.stores import classes
 from trellis_celery.stores.sqlalchemy.models import ProcessRow, StepRow, TotalRow
+from trellis_celery.stores.sqlalchemy.types import MYSQL
 from trellis_celery.stores.tallies import (
     NO_TYPE,
     Tally,
@@ -24,8 +27,13 @@ from trellis_celery.stores.tallies import (
     untracked_of,
 )
 
-#: So many rows are put together at a time, and not before there may be so many.
-FOLD_MOST, FOLD_FEWEST = 5_000, 1_000
+if TYPE_CHECKING:
+    from trellis_celery.stores.sqlalchemy.typing import AnySelect
+
+#: Nobody looks for rows to put together before so many have been added.
+FEWEST = 1_000
+#: So many of the oldest rows are looked at, and so many of them put together at a time. Of more totals none would be.
+SEEN, MOST = 20_000, 5_000
 _IDS_PER_STATEMENT = 500
 
 _GROUP = (TotalRow.process_type, TotalRow.step_name, TotalRow.name)
@@ -50,10 +58,19 @@ class Totals:
             connection.execute(insert(TotalRow), rows)
 
 
-def are_many(connection: Connection) -> bool:
-    """Whether it may be worth while to `fold`."""
-    first, last = connection.execute(select(func.min(TotalRow.id), func.max(TotalRow.id))).one()
-    return first is not None and last - first >= FOLD_FEWEST
+class Watch:
+    """Remembers up to which row all are put together, so that a look costs little for each row that is added."""
+
+    def __init__(self) -> None:
+        self.folded_id = 0
+
+    def has_many_new(self, connection: Connection) -> bool:
+        """Whether it may be worth while to `fold`. Tells so once, whatever comes of it."""
+        last_id = _last_id(connection)
+        if 0 <= last_id - self.folded_id < FEWEST:  # numbers may begin again, where the last row was removed
+            return False
+        self.folded_id = last_id
+        return True
 
 
 def add_untracked(connection: Connection, counts: Mapping[str, int]) -> None:
@@ -62,24 +79,53 @@ def add_untracked(connection: Connection, counts: Mapping[str, int]) -> None:
     added.write(connection)
 
 
-def fold(connection: Connection) -> None:
-    """Put the oldest rows of each total together, if that makes them much fewer."""
+def fold(connection: Connection) -> int:
+    """Put rows of one total together; return up to which row all are. 0: there may be more of them.
+
+    Nothing is locked to look, and what others have not committed yet is not seen. Raises StoreUnavailable if somebody
+    else has just put the same rows together.
+    """
     if connection.dialect.name == "sqlite":  # see `rows`
         connection.execute(update(TotalRow).where(TotalRow.id == 0).values(amount=TotalRow.amount))
-    oldest = select(TotalRow.id, *_GROUP, TotalRow.amount).order_by(TotalRow.id).limit(FOLD_MOST)
-    rows = connection.execute(oldest.with_for_update(skip_locked=connection.dialect.name == "postgresql")).all()
-    sums: dict[str, Totals] = {}
-    groups = set()
-    for _, process_type, step_name, name, amount in rows:
-        groups.add((process_type, step_name, name))
-        sums.setdefault(process_type, Totals()).add(process_type, [Tally(step_name, name, amount)])
-    if len(groups) > len(rows) // 2:
-        return
-    ids = [row.id for row in rows]
+    repeated = connection.execute(_repeated()).all()
+    sums = Totals()
+    for _, process_type, step_name, name, amount in repeated:
+        sums.add(process_type, [Tally(step_name, name, amount)])
+    _remove(connection, [row.id for row in repeated])
+    sums.write(connection)
+    return 0 if len(repeated) == MOST else _last_id(connection)
+
+
+def _last_id(connection: Connection) -> int:
+    return connection.scalar(select(func.max(TotalRow.id))) or 0
+
+
+def _repeated() -> AnySelect:
+    """Rows whose total has others, those with the most of them first."""
+    oldest = select(TotalRow.id, *_GROUP, TotalRow.amount).order_by(TotalRow.id).limit(SEEN).subquery()
+    group = (oldest.c.process_type, oldest.c.step_name, oldest.c.name)
+    many = func.count().over(partition_by=group).label("many")
+    counted = select(oldest.c.id, *group, oldest.c.amount, many).subquery()
+    columns = (counted.c.id, counted.c.process_type, counted.c.step_name, counted.c.name, counted.c.amount)
+    return select(*columns).where(counted.c.many > 1).order_by(counted.c.many.desc()).limit(MOST)
+
+
+def _remove(connection: Connection, ids: Sequence[int]) -> None:
     for start in range(0, len(ids), _IDS_PER_STATEMENT):
-        connection.execute(delete(TotalRow).where(TotalRow.id.in_(ids[start : start + _IDS_PER_STATEMENT])))
-    for total in sums.values():
-        total.write(connection)
+        some = ids[start : start + _IDS_PER_STATEMENT]
+        if connection.execute(_removal(some, connection.dialect.name)).rowcount != len(some):
+            raise errors.StoreUnavailable("another program has put the same totals together")
+
+
+def _removal(ids: Sequence[int], dialect_name: str) -> Executable:
+    if dialect_name not in MYSQL:
+        return delete(TotalRow).where(TotalRow.id.in_(ids))
+    # For a plain list it may go through the whole table, and wait for every row that others have not committed yet.
+    listed = " UNION ALL ".join(f"SELECT {id_:d} AS id" for id_ in ids)
+    return text(
+        f"DELETE total FROM ({listed}) AS listed"
+        f" STRAIGHT_JOIN {TotalRow.__tablename__} AS total ON total.id = listed.id"
+    )
 
 
 def stats(connection: Connection, *, now_ms: int) -> Stats:
