@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, settings
 from tests.support import databases, services
 from tests.support.cluster import Cluster
 
-
 # A machine that is busy is no failure of what is tested.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
