@@ -92,6 +92,8 @@ class Program:
 
     def signal_all(self, number: int) -> None:
         """To the program and all its children."""
+        if not self.is_running and psutil.pid_exists(self.pid):
+            return  # it ended some time ago, and its number is somebody else's by now
         with suppress(ProcessLookupError):
             os.killpg(self.pid, number)
 
