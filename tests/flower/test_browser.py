@@ -61,7 +61,7 @@ def test_a_step_that_was_given_up_is_found_and_retried_in_a_few_clicks(shop: Flo
     page.wait_for_url("**/trellis/process/**")
     assert page.locator(".t-process .t-incident").is_visible()
     page.get_by_role("link", name="Retry").click()
-    assert page.get_by_role("heading", name="Retry: charge_card?").is_visible()
+    page.get_by_role("heading", name="Retry: charge_card?").wait_for()
     page.get_by_role("button", name="Retry").click()
     page.wait_for_url(re.compile("/trellis/process/[0-9a-f-]+$"))
 
