@@ -11,12 +11,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from trellis_celery import errors
 from trellis_celery.domain.events import Event
 from trellis_celery.domain.identity import require_process_id
-from trellis_celery.domain.process import Process
+from trellis_celery.domain.process import Process, ProcessState
 from trellis_celery.domain.queries import Finished, Position, ProcessFilter, ProcessSummary
 from trellis_celery.domain.step import StepState
 from trellis_celery.ports import EVERYTHING, Chronicle, HistoryArchive, ProcessStore
@@ -27,6 +26,7 @@ logger = logging.getLogger(__name__)
 MAX_STEPS_A_BATCH = 10_000
 #: After so many processes that the archive does not take for want of an answer, it is taken to be away.
 MAX_UNAVAILABLE = 2
+INCIDENTS_A_PAGE = 1_000
 
 
 @dataclass(slots=True)
@@ -188,18 +188,36 @@ class HistoryService:
     # Remove
 
     def _remove_expired(self, report: HistoryReport, end_ms: int) -> None:
-        until_ms = self._store.now_ms() - self._retention_ms
         for is_archived in (True,) if self._archive is not None else (True, False):
-            for finished in self._pages(is_archived=is_archived, until_ms=until_ms, end_ms=end_ms):
+            for finished in self._expired(is_archived=is_archived, end_ms=end_ms):
                 report.removed += self._remove(finished, report)
 
     def _drop_beyond_backlog(self, report: HistoryReport, end_ms: int) -> None:
         beyond = self._store.count_finished(is_archived=False) - self._backlog
-        until_ms = self._store.now_ms() - self._retention_ms
-        for finished in islice(self._pages(is_archived=False, until_ms=until_ms, end_ms=end_ms), max(beyond, 0)):
+        for finished in self._expired(is_archived=False, end_ms=end_ms):
+            if report.dropped >= beyond:
+                return
             if self._remove(finished, report):
                 report.dropped += 1
                 logger.error("process_dropped_unarchived", extra={"process_id": finished.process_id})
+
+    def _expired(self, *, is_archived: bool, end_ms: int) -> Iterator[Finished]:
+        """Those whose retention is over. The ones that stay for their incidents must not use up the time of a pass."""
+        until_ms = self._store.now_ms() - self._retention_ms
+        with_incident: set[str] | None = None
+        for finished in self._pages(is_archived=is_archived, until_ms=until_ms, end_ms=end_ms):
+            if with_incident is None:
+                with_incident = self._ids_with_incident()
+            if finished.process_id not in with_incident:
+                yield finished
+
+    def _ids_with_incident(self) -> set[str]:
+        ids: set[str] = set()
+        only, after = ProcessFilter(has_incident=True, state=ProcessState.FAILED), None
+        while page := self._store.list_processes(only, limit=INCIDENTS_A_PAGE, after=after):
+            ids.update(process.id for process in page)
+            after = page[-1].position
+        return ids
 
     def _remove(self, finished: Finished, report: HistoryReport) -> bool:
         """A process that has failed may have steps that still run, or that somebody has to see to: it stays so long."""

@@ -13,10 +13,15 @@ from trellis_celery.domain.step import ProcessStep
 from trellis_celery.ports import Chronicle
 from trellis_celery.services.history import HistoryReport, HistoryService
 from trellis_celery.services.processes import ProcessService
+from trellis_celery.services.timeouts import TimeoutCheckerService
 from trellis_celery.stores.memory import MemoryArchive, MemoryStore
 from trellis_celery.testing import ManualClock
 
 DAY_MS = 86_400_000
+TIMEOUT_MS = 1_000
+
+
+WITH_INCIDENT = ProcessFilter(has_incident=True)
 
 
 class Archive(MemoryArchive):
@@ -51,8 +56,17 @@ class World:
             process_type="Type",
             aggregate_type="Aggregate",
             aggregate_id=str(len(self.store.list_processes(limit=10_000))),
-            steps=[ProcessStep(name) for name in steps or ("step",)],
+            steps=[ProcessStep(name, timeout_ms=TIMEOUT_MS) for name in steps or ("step",)],
         )
+
+    def give_up(self, count: int = 1) -> list[Process]:
+        """Finished processes, each with an open incident."""
+        given_up = [self.start() for _ in range(count)]
+        for process in given_up:
+            self.processes.start_step(process, "step")
+        self.clock.advance(TIMEOUT_MS)
+        assert TimeoutCheckerService(self.store).check_for_timed_out_steps().gave_up == count
+        return given_up
 
     def finish(self, count: int = 1) -> list[Process]:
         finished = []
@@ -313,6 +327,64 @@ def test_a_failed_process_stays_for_as_long_as_one_of_its_steps_runs(world: Worl
     world.processes.complete_step(process, "b")
     world.clock.advance(2 * DAY_MS)
     assert service.archive_and_remove().removed == 1
+
+
+def test_a_process_with_an_incident_stays_until_somebody_has_seen_to_it(world: World) -> None:
+    (process,) = world.give_up()
+    service = world.service(retention_ms=DAY_MS)
+    world.clock.advance(2 * DAY_MS)
+
+    for _ in range(2):
+        report = service.archive_and_remove()
+        assert (report.removed, report.failed, report.waiting) == (0, 0, 0)
+    assert [event.kind for event in service.history(process.id)][-2:] == ["step_gave_up", "process_failed"]
+
+    world.processes.close_incident(process.id, "step", by="ann")
+    assert service.archive_and_remove().archived == 1
+    world.clock.advance(2 * DAY_MS)
+    assert service.archive_and_remove().removed == 1
+    assert service.history(process.id)[-1].by == "ann"
+
+
+def test_many_incidents_keep_no_other_process_from_being_removed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though they are the oldest, and a pass has time for fewer of them."""
+    world.give_up(30)
+    world.finish(3)
+    world.clock.advance(2 * DAY_MS)
+    load = world.store.load
+
+    def load_slowly(process_id: str) -> Process:
+        world.clock.advance(1)
+        return load(process_id)
+
+    monkeypatch.setattr(world.store, "load", load_slowly)
+
+    report = HistoryService(world.store, retention_ms=DAY_MS, budget_ms=20).archive_and_remove()
+
+    assert report.removed == 3
+    assert len(world.store.list_processes(WITH_INCIDENT)) == 30
+
+
+def test_what_has_an_incident_is_never_dropped_and_others_are_in_its_place(world: World) -> None:
+    world.give_up(3)
+    world.finish(3)
+    world.archive.refuses = lambda _: errors.StoreUnavailable("down")
+    world.clock.advance(2 * DAY_MS)
+
+    report = world.service(retention_ms=DAY_MS, backlog=4).archive_and_remove()
+
+    assert (report.dropped, report.waiting) == (2, 4)
+    assert len(world.store.list_processes(WITH_INCIDENT)) == 3
+
+
+def test_an_incident_that_opens_while_processes_are_removed_keeps_its_process(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.give_up()
+    world.clock.advance(2 * DAY_MS)
+    monkeypatch.setattr(world.store, "list_processes", lambda *_, **__: [])  # as it was a moment ago
+
+    assert HistoryService(world.store, retention_ms=DAY_MS).archive_and_remove().removed == 0
 
 
 def test_a_process_that_cannot_be_removed_does_not_stop_the_others(

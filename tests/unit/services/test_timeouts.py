@@ -345,7 +345,7 @@ class TestCrashes:
 
         fail.check_for_timed_out_steps()
 
-        assert world.step(process).last_error == "too late"
+        assert (world.step(process).last_error, world.step(process).has_incident) == ("too late", False)
 
     @pytest.mark.parametrize("retries", [0, 1])
     def test_a_handler_that_deletes_the_process_stops_no_other_step(self, world: World, retries: int) -> None:
