@@ -102,6 +102,7 @@ STEP = "/api/trellis/processes/{id}/steps/pack"
         (f"POST {STEP}/complete", b"[", 400, "BadBody"),
         (f"POST {STEP}/complete", b'{"force": true}', 400, "BadBody"),
         ("GET /api/trellis/processes?limit=0", b"", 400, "DefinitionError"),
+        ("GET /api/trellis/incidents?order=state", b"", 400, "DefinitionError"),
         ("GET /api/trellis/processes?tenent=acme", b"", 400, "DefinitionError"),
         ("GET /api/trellis/processes?tenant=" + "x" * 600, b"", 400, "InvalidIdentifier"),
         ("GET /api/trellis/processes/nonsense", b"", 404, "ProcessNotFound"),
