@@ -29,7 +29,7 @@ def ann(shop: FlowerServer) -> Visitor:
 
 
 def test_the_page_lists_every_route_there_is_and_no_other() -> None:
-    from trellis_celery.flower.install import _routes
+    from trellis_celery.flower.routes import _routes
 
     listed = re.findall(r"^\| `(GET|POST) (/api/trellis/\S+)` \|", PAGE, re.MULTILINE)
     of_api = [

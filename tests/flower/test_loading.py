@@ -88,3 +88,19 @@ def test_a_store_that_does_not_answer_does_not_keep_flower_from_starting(start_f
     visitor = start_flower("tests.flower.apps.cut_off").visitor()
 
     assert visitor.get("/tasks").status == 200
+
+
+def test_a_program_with_two_apps_has_the_tab_for_the_one_that_flower_was_started_for(tmp_path: Path) -> None:
+    (tmp_path / "two.py").write_text(
+        "from celery import Celery\n"
+        "from trellis_celery import Trellis\n"
+        "app, other = (Celery(name, broker='memory://', set_as_current=False) for name in ('one', 'two'))\n"
+        "for each in (app, other):\n"
+        "    each.conf.trellis_url = 'memory://'\n"
+        "    Trellis(each)\n"
+    )
+
+    with flower("two:app", directory=tmp_path) as server:
+        answer = server.visitor().get("/trellis")
+
+        assert (answer.status, has_tab(answer)) == (200, True)

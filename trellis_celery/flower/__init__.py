@@ -5,7 +5,7 @@
 
     from trellis_celery.flower import install; install()
 
-Flower has no interface for plugins. What is used of it is in `install` and `templates`, and held by tests against the
+Flower has no interface for plugins. What is used of it is in `routes` and `templates`, and held by tests against the
 oldest and the newest Flower that is supported; if it is not there, Flower starts without the tab and says so.
 """
 
@@ -22,7 +22,7 @@ def install() -> None:
     Raises ConfigurationError if Flower is not installed, or has nothing that the tab could be added to.
     """
     try:
-        from trellis_celery.flower.install import add_to_flower  # noqa: PLC0415 - Flower is an extra
+        from trellis_celery.flower.routes import add_to_flower  # noqa: PLC0415 - Flower is an extra
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("trellis_celery"):
             raise
