@@ -84,7 +84,7 @@ def _row(number: int, some: random.Random) -> dict[str, Any]:
         "tenant_digest": digest_number(tenant_id),
         "type_digest": digest_number(process_type),
         "aggregate_digest": digest_number(aggregate_id),
-        "class_number": classes.CLASSES.index(classes.ProcessClass(state, False)),
+        "class_number": classes.CLASSES.index(classes.ProcessClass(state, False, False)),
         "counts": "[0, 0, 1, 0, 0, 0]",
         "started_at_ms": number,
         "details": b"{}",

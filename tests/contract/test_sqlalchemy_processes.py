@@ -266,7 +266,7 @@ class TestPairByUrls:
         checker = TimeoutCheckerService(store, requeuer=requeuer)
         assert checker.check_for_timed_out_steps().retried == 0
 
-        store.renew([LeaseKey(process.id, "step", 1)], until_ms=now_ms - 1)
+        store.renew([LeaseKey(process.id, "step", 1)], until_ms=now_ms)
         report = checker.check_for_timed_out_steps()
 
         assert report.retried == 1
