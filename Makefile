@@ -14,7 +14,7 @@ SIDE_BY_SIDE := $(addprefix tests/,unit contract property docs)
 AGAINST_TIME := $(addprefix tests/,cluster integration faults flower)
 PYTEST := $(if $(URL),TRELLIS_TEST_REDIS_URL=$(URL)) $(BIN)/python -m pytest
 
-.PHONY: help demo test check lint bench docs clean
+.PHONY: help demo test check lint faults bench docs clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what there is
@@ -39,6 +39,10 @@ lint: $(VENV)/.dev  ## Check style, types and layers
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+
+faults: $(VENV)/.test  ## Provoke every fault of the catalogue, and write down how it went
+	$(PYTEST) -n 2 --dist loadfile --faults tests
+	$(BIN)/python -m tests.faults.page
 
 bench: $(VENV)/.test  ## Measure; the figures go to benchmarks/results
 	@for script in benchmarks/bench_*.py; do $(BIN)/python -m benchmarks.$$(basename $$script .py) || exit; done

@@ -15,6 +15,9 @@ from hypothesis import HealthCheck, settings
 from tests.support import databases, services
 from tests.support.cluster import Cluster
 
+pytest_plugins = ["tests.faults.plugin"]
+pytest.register_assert_rewrite("trellis_celery.testing.contract")
+
 # A machine that is busy is no failure of what is tested.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")

@@ -1,0 +1,143 @@
+"""The fault catalogue: what can go wrong, and what must hold nevertheless. A row's id names it for ever.
+
+Tests say which rows they prove, wherever they live: ``@pytest.mark.fault("W3", "C2")``. ``pytest --fault W3`` runs those
+of one row, and ``make faults`` all of them, and writes down how they went; `docs/explanation/faults.md` is made from
+both.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Row(NamedTuple):
+    fault: str
+    holds: str
+    #: Why no test breaks this on purpose, for a row that has none.
+    not_run: str = ""
+
+
+WORKERS = {
+    "W1": Row("A pool child is killed with `kill -9`", "the step is sent again within `retries_permitted`"),
+    "W2": Row("The same, with `task_reject_on_worker_lost`", "the redelivery counts once, and there is an end to it"),
+    "W3": Row(
+        "A whole worker is killed, acknowledging early or late", "its lease runs out, and the step is sent again"
+    ),
+    "W4": Row("A worker dies between taking a message and noting that it has it", "the step is sent again"),
+    "W5": Row("Every run is killed for lack of memory", "at most 1 + `retries_permitted` runs, then the step fails"),
+    "W6": Row("A child or a worker freezes beyond its clock, and wakes up", "another run takes over; one completion"),
+    "W7": Row("A soft time limit is raised, or swallowed until the hard one", "one failure, or one new attempt"),
+    "W8": Row("A body never ends, and has no time limit", "the step's own clock runs out, and it is sent again"),
+    "W9": Row("A body calls `sys.exit` or `os._exit`, or the interpreter crashes", "the step is not completed by that"),
+    "W10": Row("A body is late: collection of garbage, a busy machine", "its completion still counts, once"),
+    "W11": Row("A worker's clock is an hour off", "deadlines do not move: the store's clock counts"),
+    "W12": Row(
+        "A worker is told to stop: warm, soft or cold", "the step completes, or is sent again; it does not fail"
+    ),
+    "W13": Row("Children are replaced after each task, pools grow and shrink", "no step is lost or run twice"),
+    "W14": Row("Pools of threads, gevent, eventlet, or none", "the same as prefork; no task sees another's step"),
+    "W15": Row("A worker lives and consumes nothing any more", "other workers do its steps, or somebody is told"),
+    "W16": Row("A hook of the app raises: `on_failure`, a link, a signal", "the step's state is written nevertheless"),
+}
+
+BROKER = {
+    "B1": Row("The broker is killed, with or without a file of its own", "steps it forgot are sent again"),
+    "B2": Row(
+        "A queue is purged, or the whole broker emptied", "steps it forgot are sent again, at no cost in retries"
+    ),
+    "B3": Row("Redis has no memory left for a message or a write", "the caller is told, and nothing is half written"),
+    "B4": Row("Redis evicts keys", "`trellis doctor` calls the policy a problem"),
+    "B5": Row("A former master answers READONLY", "the write is made again, and lands on the new one"),
+    "B6": Row("The master is killed or frozen, and Sentinel promotes another", "nothing that was acknowledged is lost"),
+    "B7": Row(
+        "A partition leaves the old master with some clients", "with `trellis_redis_wait_replicas`, no lost write"
+    ),
+    "B8": Row("A master of a Cluster is killed, a slot moves", "nothing is lost, no CROSSSLOT"),
+    "B9": Row("A worker and the broker do not hear each other for a while", "no second completion when they do again"),
+    "B10": Row("Everything takes half a second longer", "no step is taken for lost before its time"),
+    "B11": Row("A call's reply is lost, for every call that trellis makes", "the same as if it had not been"),
+    "B12": Row("A connection is open and nobody answers", "an error within `trellis_store_timeout_ms`"),
+    "B13": Row("Celery publishes a message twice, because a reply was lost", "one copy runs"),
+    "B14": Row("RabbitMQ is killed while messages are published", "those that were not confirmed are sent again"),
+    "B15": Row("RabbitMQ drops connections, loses a queue, or takes nothing", "the check goes on; nothing is lost"),
+    "B16": Row("RabbitMQ's `consumer_timeout` gives a message to another", "the copy does not run, the step completes"),
+    "B17": Row("Redis's visibility timeout gives a message to another", "the copy does not run, one completion"),
+    "B18": Row("A message arrives after its step has ended", "its body does not run"),
+    "B19": Row("Celery brings back unacknowledged messages far later than it says", "`trellis doctor` tells when"),
+}
+
+STORE = {
+    "S1": Row("The store is down when a task is sent", "an error if `trellis_strict`, else the task goes out, counted"),
+    "S2": Row("The store is down when a task starts or ends", "the task is not failed by it, and the outcome is kept"),
+    "S3": Row("The store comes back empty", "tasks under way are not failed by that, and somebody is told"),
+    "S4": Row("The power fails", "what the file had not got is forgotten as a whole: nothing is torn"),
+    "S5": Row("The disk is full", "writes are refused as a whole, reads are answered"),
+    "S6": Row("Scripts are flushed, the server is replaced by another release", "scripts are loaded again"),
+    "S7": Row("A user may not do one of the commands", "nothing is half written, and `trellis doctor` names it"),
+    "S8": Row("A key is of the wrong type, a record cannot be read", "an error for that step alone; the others go on"),
+    "S9": Row("The store's clock jumps an hour, forward or back", "no storm, nothing stuck, somebody is told"),
+    "S10": Row("The store stands still for seconds", "calls end in time, are repeated, and count once"),
+}
+
+CHECKER = {
+    "C1": Row("Two beats, any number of checks at once", "each attempt is sent once"),
+    "C2": Row("Beat is dead", "workers check in its place, and somebody is told"),
+    "C3": Row("A check is killed at any command", "nothing is half done, nothing twice"),
+    "C4": Row("A check takes longer than its interval", "checks overlap without harm, and each has an end"),
+    "C5": Row("A check dies between claim, message and confirmation", "the same attempt is sent again"),
+    "C6": Row("A step cannot be sent: unreadable, unknown, refused", "the others are; it fails and says why"),
+    "C7": Row("The check's own message waits behind a full queue", "workers check in their own threads"),
+    "C8": Row("Two releases check the same store", "each understands the other, or stops with an error"),
+    "C9": Row("Beat keeps its schedule in Redis or in Django", "the check runs all the same"),
+    "C10": Row("The check runs on a host whose clock is wrong", "deadlines do not move: the store's clock counts"),
+}
+
+APPLICATION = {
+    "A1": Row("A message is there several times", "one copy runs, and the others are told as duplicates"),
+    "A2": Row("A replaced attempt completes, before or after its successor", "the first completion wins"),
+    "A3": Row("A completion arrives before its start was written", "it counts, and durations make sense"),
+    "A4": Row("An attempt is sent again while the first one still runs", "one outcome; `is_current()` tells the body"),
+    "A5": Row("A process is cancelled or deleted while a step runs", "nothing comes back to life"),
+    "A6": Row("A step, process or task that nobody knows", "an error where it enters, an event, the others go on"),
+    "A7": Row("Programs of two releases, one with a step more", "both work, and what only one knows is kept"),
+    "A8": Row("Arguments of megabytes, processes of thousands of steps", "limits that are told, no slow script"),
+    "A9": Row("Any serializer, compression, binary arguments", "the message that is sent again is the very same"),
+    "A10": Row("Names that are empty, long, or in any script there is", "kept as they are, or refused at the start"),
+    "A11": Row("Timeouts that are negative, endless, or no numbers", "refused where they are declared"),
+    "A12": Row("One process is started by many at once", "one process; the others are told which"),
+    "A13": Row("A member of a chain, group or chord is lost", "it comes back with callbacks, group and place"),
+    "A14": Row("`self.retry`, `autoretry_for`, `Ignore`, `Reject`, `replace`", "each counts as what it is, once"),
+    "A15": Row("A task is revoked, running or not", "the step is cancelled and not sent again"),
+    "A16": Row("Eager tasks, `apply()`, a direct call", "tracked, or plainly a function call"),
+    "A17": Row("A transaction of the app is rolled back", "what waited for its commit is not registered"),
+    "A18": Row("A program forks after it was connected", "the child has a connection of its own"),
+    "A19": Row("The archive is down, slow, or of an old schema", "work goes on, what waits is archived later"),
+    "A20": Row("History grows", "retention removes every key, a bounded number at a time"),
+    "A21": Row("The result backend is down", "steps start and complete as before"),
+}
+
+SECURITY = {
+    "X1": Row("Ids of Lua, glob characters, separators, control characters", "data like any other"),
+    "X2": Row("Ids that another tenant guessed, or that run together", "no tenant reads or changes another's"),
+    "X3": Row("HTML in a name, an error, an argument", "shown as text; a policy that runs no script of others"),
+    "X4": Row("Requests to Flower without a login, or from another site", "refused as Flower refuses its own"),
+    "X5": Row("Secrets in arguments", "nowhere but in the message, and gone when the step ends"),
+    "X6": Row("Headers that somebody with access to the broker forged", "no other process or step changes by them"),
+    "X7": Row("Pickled data", "trellis's own state is never pickled or unpickled"),
+    "X8": Row("Redis with TLS and a user of few rights", "works, with the rights that are documented"),
+    "X9": Row("Line breaks and control characters in names", "one line in logs and shell; terminals obey nothing"),
+    "X10": Row("Millions of steps, billions of retries, deep JSON", "limits that are told"),
+    "X11": Row("Ids that look like paths", "no file is named after what comes from outside"),
+    "X12": Row("A dependency with a known hole, a secret in the package", "audited; the package holds code alone"),
+    "X13": Row("SQL in filters", "values are bound, columns are a fixed list"),
+}
+
+FAMILIES = {
+    "Workers": WORKERS,
+    "Broker": BROKER,
+    "Store": STORE,
+    "Checker": CHECKER,
+    "Application": APPLICATION,
+    "Security": SECURITY,
+}
+CATALOGUE = {fault_id: row for family in FAMILIES.values() for fault_id, row in family.items()}
