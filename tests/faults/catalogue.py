@@ -1,8 +1,8 @@
 """The fault catalogue: what can go wrong, and what must hold nevertheless. A row's id names it for ever.
 
-Tests say which rows they prove, wherever they live: ``@pytest.mark.fault("W3", "C2")``. ``pytest --fault W3`` runs those
-of one row, and ``make faults`` all of them, and writes down how they went; `docs/explanation/faults.md` is made from
-both.
+Tests say which rows they prove, wherever they live: ``@pytest.mark.fault("W3", "C2")``. ``pytest --fault W3`` runs
+those of one row, and ``make faults`` all of them, and writes down how they went; `docs/explanation/faults.md` is made
+from both.
 """
 
 from __future__ import annotations
@@ -19,10 +19,8 @@ class Row(NamedTuple):
 
 WORKERS = {
     "W1": Row("A pool child is killed with `kill -9`", "the step is sent again within `retries_permitted`"),
-    "W2": Row("The same, with `task_reject_on_worker_lost`", "the redelivery counts once, and there is an end to it"),
-    "W3": Row(
-        "A whole worker is killed, acknowledging early or late", "its lease runs out, and the step is sent again"
-    ),
+    "W2": Row("The same, with `task_reject_on_worker_lost`", "the redelivery counts once, and it has an end"),
+    "W3": Row("A whole worker is killed, acknowledging early or late", "its lease ends, and the step is sent again"),
     "W4": Row("A worker dies between taking a message and noting that it has it", "the step is sent again"),
     "W5": Row("Every run is killed for lack of memory", "at most 1 + `retries_permitted` runs, then the step fails"),
     "W6": Row("A child or a worker freezes beyond its clock, and wakes up", "another run takes over; one completion"),
@@ -31,9 +29,7 @@ WORKERS = {
     "W9": Row("A body calls `sys.exit` or `os._exit`, or the interpreter crashes", "the step is not completed by that"),
     "W10": Row("A body is late: collection of garbage, a busy machine", "its completion still counts, once"),
     "W11": Row("A worker's clock is an hour off", "deadlines do not move: the store's clock counts"),
-    "W12": Row(
-        "A worker is told to stop: warm, soft or cold", "the step completes, or is sent again; it does not fail"
-    ),
+    "W12": Row("A worker is told to stop: warm, soft or cold", "the step completes or is sent again; it never fails"),
     "W13": Row("Children are replaced after each task, pools grow and shrink", "no step is lost or run twice"),
     "W14": Row("Pools of threads, gevent, eventlet, or none", "the same as prefork; no task sees another's step"),
     "W15": Row("A worker lives and consumes nothing any more", "other workers do its steps, or somebody is told"),
@@ -42,15 +38,13 @@ WORKERS = {
 
 BROKER = {
     "B1": Row("The broker is killed, with or without a file of its own", "steps it forgot are sent again"),
-    "B2": Row(
-        "A queue is purged, or the whole broker emptied", "steps it forgot are sent again, at no cost in retries"
-    ),
+    "B2": Row("A queue is purged, or the whole broker emptied", "what it forgot is sent again, at no cost in retries"),
     "B3": Row("Redis has no memory left for a message or a write", "the caller is told, and nothing is half written"),
     "B4": Row("Redis evicts keys", "`trellis doctor` calls the policy a problem"),
     "B5": Row("A former master answers READONLY", "the write is made again, and lands on the new one"),
-    "B6": Row("The master is killed or frozen, and Sentinel promotes another", "nothing that was acknowledged is lost"),
+    "B6": Row("The master is killed or frozen, Sentinel promotes another", "nothing that was acknowledged is lost"),
     "B7": Row(
-        "A partition leaves the old master with some clients", "with `trellis_redis_wait_replicas`, no lost write"
+        "A partition leaves some clients with the old master", "no lost write with `trellis_redis_wait_replicas`"
     ),
     "B8": Row("A master of a Cluster is killed, a slot moves", "nothing is lost, no CROSSSLOT"),
     "B9": Row("A worker and the broker do not hear each other for a while", "no second completion when they do again"),

@@ -17,6 +17,7 @@ tests are named beside it; `pytest --fault W3` runs those of one row, `make faul
 
 {totals}
 """
+_HEAD = ("| | fault | what holds | tests | last run |", "|---|---|---|---|---|")
 
 
 def page() -> str:

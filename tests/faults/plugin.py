@@ -48,7 +48,7 @@ def _faults_of(item: pytest.Item) -> Iterator[str]:
 
 
 class _Results:
-    """How each test went, kept by row: ``{"W3": {"tests/…::test_…": "passed"}}``; rows without a test run are left out."""
+    """How each test went, kept by row: ``{"W3": {"tests/…::test_…": "passed"}}``."""
 
     def __init__(self) -> None:
         self._by_row: dict[str, dict[str, str]] = {}
