@@ -37,6 +37,7 @@ def test_a_worker_is_killed_and_the_other_takes_its_step_over(celery_setup: Cele
     assert victim.container.status == "exited"
 
 
+@pytest.mark.fault("B2")
 def test_a_broker_comes_back_empty_and_the_step_it_forgot_is_sent_again(celery_setup: CeleryTestSetup) -> None:
     for worker in celery_setup.worker_cluster:
         worker.kill()

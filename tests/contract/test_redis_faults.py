@@ -249,6 +249,7 @@ def _without_times(contents: Contents) -> Contents:
 
 
 class TestLostReplies:
+    @pytest.mark.fault("B11")
     @pytest.mark.parametrize("loss", list(Loss), ids=lambda loss: loss.name.lower())
     @pytest.mark.parametrize("name", OPERATIONS)
     def test_an_operation_whose_reply_was_lost_is_done_once(
@@ -271,6 +272,7 @@ class TestLostReplies:
         assert answer == expected
         assert _without_times(bench.contents()) == _without_times(once)
 
+    @pytest.mark.fault("B11")
     @pytest.mark.parametrize("loss", list(Loss), ids=lambda loss: loss.name.lower())
     def test_a_new_process_whose_reply_was_lost_is_stored_once(
         self, bench: Bench, lossy: RedisStore, proxy: Proxy, loss: Loss
@@ -297,6 +299,7 @@ class TestLostReplies:
         with takes_at_most(TIMEOUT_MS + SLACK_MS), pytest.raises(errors.StoreUnavailable):
             lossy.load(process.id)
 
+    @pytest.mark.fault("B11")
     def test_a_lost_reply_to_the_question_for_the_time_is_asked_again(
         self, bench: Bench, lossy: RedisStore, proxy: Proxy
     ) -> None:
@@ -317,6 +320,7 @@ def takes_at_most(limit_ms: int) -> Iterator[None]:
 
 
 class TestOutages:
+    @pytest.mark.fault("B12")
     @pytest.mark.parametrize("name", OPERATIONS)
     def test_a_store_that_falls_silent_holds_nobody_up(
         self, bench: Bench, lossy: RedisStore, proxy: Proxy, name: str
@@ -328,6 +332,7 @@ class TestOutages:
         with takes_at_most(TIMEOUT_MS + SLACK_MS), pytest.raises((errors.StoreUnavailable, _OutcomesAreErrors)):
             _raise_errors(OPERATIONS[name](lossy, process))
 
+    @pytest.mark.fault("B12")
     def test_a_silent_store_is_told_as_unavailable_for_each_change(
         self, bench: Bench, lossy: RedisStore, proxy: Proxy
     ) -> None:
@@ -357,6 +362,7 @@ class TestOutages:
 
         assert lossy.load(process.id).id == process.id
 
+    @pytest.mark.fault("S6")
     def test_forgotten_scripts_are_sent_again(self, bench: Bench) -> None:
         process, other = bench.start_process(), bench.start_process()
 
@@ -372,6 +378,7 @@ class TestOutages:
         assert [type(outcome) for outcome in outcomes] == [Committed, Committed]
         assert builders.deadlines(bench.store, now_ms=10**14) == []
 
+    @pytest.mark.fault("B3")
     def test_a_full_server_writes_nothing_and_says_so(self, bench: Bench) -> None:
         process = bench.start_process()
         change = started(bench.store, process, message=b"message")
@@ -394,6 +401,7 @@ class TestOutages:
         (outcome,) = bench.store.commit([change])
         assert isinstance(outcome, Committed)
 
+    @pytest.mark.fault("B3")
     def test_a_step_can_be_finished_for_good_or_not_at_all_on_a_full_server(self, bench: Bench) -> None:
         process = bench.start_process()
         builders.apply(bench.store, process, builders.queue(at_ms=1), message=b"message")
@@ -437,6 +445,7 @@ def _spoil(raw: Any, key: str) -> None:
 
 
 class TestWrongTypes:
+    @pytest.mark.fault("S8")
     @pytest.mark.parametrize("number", range(11), ids=lambda number: f"key {number + 1}")
     @pytest.mark.parametrize("is_batch", [False, True], ids=["alone", "in a batch"])
     def test_a_commit_that_meets_a_key_of_a_wrong_type_writes_nothing(
@@ -458,6 +467,7 @@ class TestWrongTypes:
         if shard_of(other.id) != shard_of(process.id):
             assert isinstance(bench.store.commit([started(bench.store, other)])[0], Committed)
 
+    @pytest.mark.fault("S8")
     @pytest.mark.parametrize("key", ["deadlines", "live", "index", "types"])
     def test_a_process_that_meets_a_key_of_a_wrong_type_is_not_stored(self, bench: Bench, key: str) -> None:
         external = ProcessStep("step", timeout_ms=5, external=True)
@@ -496,6 +506,7 @@ def _raise_errors(answer: object) -> None:
 
 
 class TestForeignData:
+    @pytest.mark.fault("S8")
     @pytest.mark.parametrize("garbage", [b"", b"nonsense", b"2 ab", b"2 ab {}", b"x ab []", b"2 ab [1]", b"2 ab \xff"])
     def test_a_damaged_record_is_an_error_of_its_step_alone(self, bench: Bench, garbage: bytes) -> None:
         process = bench.start_process(ProcessStep("good"), ProcessStep("bad"))
@@ -528,6 +539,7 @@ class TestForeignData:
 
         assert isinstance(outcome, Committed) or bench.contents() == before
 
+    @pytest.mark.fault("S8")
     @pytest.mark.parametrize("member", [b"", b"nonsense", b"|", b"x|y|z", b"\xff\xfe", b"0-" + b"0" * 32])
     @pytest.mark.parametrize("index", ["deadlines", "leases"])
     def test_a_foreign_member_of_an_index_is_removed_and_stops_nothing(
@@ -551,6 +563,7 @@ class TestForeignData:
         with pytest.raises(errors.CorruptRecord):
             bench.store.history(process.id)
 
+    @pytest.mark.fault("S8")
     def test_one_damaged_process_does_not_hide_the_others(self, bench: Bench) -> None:
         good, bad = bench.start_process(), bench.start_process()
         bench.raw.hset(bench.keys.process(bad.id), "class", b"nonsense")

@@ -117,6 +117,7 @@ class TestOutages:
         assert [type(outcome) for outcome in outcomes] == [errors.StoreUnavailable] * 2
         assert isinstance(fragile.commit([change])[0], Committed)
 
+    @pytest.mark.fault("B12", "S10")
     def test_a_server_that_stops_answering_holds_nobody_up(self, server: Server, fragile: SQLAlchemyStore) -> None:
         process = builders.created(fragile, TIMED)
         change = started(fragile, process)
@@ -143,6 +144,7 @@ class TestOutages:
 
 
 class TestLostReplies:
+    @pytest.mark.fault("B11")
     #: How many replies come before the lost one: each statement of a commit is hit, and its end.
     @pytest.mark.parametrize("replies_before", range(8))
     def test_a_commit_whose_connection_breaks_anywhere_is_done_once(
@@ -213,6 +215,7 @@ class TestForeignData:
         with engine.begin() as connection:
             connection.execute(update(StepRow).where(spoilt).values(record=record, version=7))
 
+    @pytest.mark.fault("S8")
     @pytest.mark.parametrize("garbage", [b"", b"nonsense", b"{}", b"[1]", b"\xff"])
     def test_a_damaged_record_is_an_error_of_its_step_alone(
         self, engine: Engine, store: SQLAlchemyStore, garbage: bytes

@@ -150,6 +150,7 @@ def test_a_worker_whose_every_slot_hangs_behind_a_full_queue_still_checks(cluste
     assert all(attempt_of(other) == 1 for other in others)
 
 
+@pytest.mark.fault("B2")
 @pytest.mark.usefixtures("programs")
 def test_a_purged_message_is_sent_again_and_counts_as_no_retry(cluster: Cluster) -> None:
     cluster.worker(name="purging")
@@ -311,6 +312,7 @@ HARM = [
 QUEUES = {lose_the_queue: "gone", make_the_queue_a_string: "bad"}
 
 
+@pytest.mark.fault("S8")
 @pytest.mark.parametrize("harm", HARM, ids=lambda harm: harm.__name__)
 def test_one_poisoned_step_does_not_stop_the_others(
     redis_url: str, harm: Callable[[redis.Redis, Keys, str], object]

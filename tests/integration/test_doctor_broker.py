@@ -18,6 +18,7 @@ pytestmark = pytest.mark.integration
 STORE = {"trellis_url": "memory://"}
 HOUR_S = 3_600
 LATE = {"acks_late": True}
+RESTORED = pytest.mark.fault("B19")
 
 
 def _queues(**options: Any) -> dict[str, Any]:
@@ -38,8 +39,10 @@ def _queues(**options: Any) -> dict[str, Any]:
             "broker-visibility",
             Level.WARNING,
         ),
-        ({}, {}, "broker-restore", Level.NOTE),
-        ({"broker_transport_options": {"visibility_timeout": 60}}, {}, "broker-restore", Level.OK),
+        pytest.param({}, {}, "broker-restore", Level.NOTE, marks=RESTORED),
+        pytest.param(
+            {"broker_transport_options": {"visibility_timeout": 60}}, {}, "broker-restore", Level.OK, marks=RESTORED
+        ),
         ({"worker_enable_remote_control": False}, {}, "celery-remote-control", Level.WARNING),
         ({"task_always_eager": True}, {}, "celery-eager", Level.PROBLEM),
         ({"task_protocol": 1}, {}, "celery-protocol", Level.PROBLEM),

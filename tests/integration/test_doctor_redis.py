@@ -37,16 +37,23 @@ def admin(each_redis_url: str) -> Iterator[redis.Redis]:
             client.config_set(name, value)
 
 
+EVICTED = pytest.mark.fault("B4")
 _CHANGED = ("maxmemory", "maxmemory-policy", "appendonly", "appendfsync", "save", "min-replicas-to-write")
 
 
 @pytest.mark.parametrize(
     ("settings", "check", "expected"),
     [
-        ({"maxmemory": 100 * MB, "maxmemory-policy": "noeviction"}, "redis-eviction", Level.OK),
-        ({"maxmemory": 100 * MB, "maxmemory-policy": "allkeys-lru"}, "redis-eviction", Level.PROBLEM),
-        ({"maxmemory": 0, "maxmemory-policy": "allkeys-lru"}, "redis-eviction", Level.WARNING),
-        ({"maxmemory-policy": "volatile-ttl"}, "redis-eviction", Level.NOTE),
+        pytest.param(
+            {"maxmemory": 100 * MB, "maxmemory-policy": "noeviction"}, "redis-eviction", Level.OK, marks=EVICTED
+        ),
+        pytest.param(
+            {"maxmemory": 100 * MB, "maxmemory-policy": "allkeys-lru"}, "redis-eviction", Level.PROBLEM, marks=EVICTED
+        ),
+        pytest.param(
+            {"maxmemory": 0, "maxmemory-policy": "allkeys-lru"}, "redis-eviction", Level.WARNING, marks=EVICTED
+        ),
+        pytest.param({"maxmemory-policy": "volatile-ttl"}, "redis-eviction", Level.NOTE, marks=EVICTED),
         ({"maxmemory": 100 * MB}, "redis-memory", Level.OK),
         ({"appendonly": "no", "save": ""}, "redis-persistence", Level.PROBLEM),
         ({"appendonly": "no", "save": "3600 1"}, "redis-persistence", Level.WARNING),
@@ -158,6 +165,7 @@ def test_the_commands_that_are_told_are_all_that_a_user_needs(limited: Any) -> N
         assert "INFO" in report.unchecked["redis-eviction"]
 
 
+@pytest.mark.fault("S7")
 @pytest.mark.parametrize("may_queue", [True, False])
 @pytest.mark.parametrize(
     ("rights", "found"),
@@ -181,6 +189,7 @@ def test_rights_that_are_missing_are_told_exactly_whether_or_not_the_user_may_qu
         assert text in finding.found
 
 
+@pytest.mark.fault("S7")
 def test_a_user_who_may_not_load_scripts_is_told_so(limited: Any) -> None:
     with made(trellis_url=limited("~*", *PERMITTED, "-script", "-evalsha", "+multi", "+discard")) as trellis:
         (rights,) = said(trellis, "redis-rights")
@@ -244,6 +253,7 @@ def test_a_store_that_swallows_everything_keeps_nobody_waiting(redis_url: str) -
         assert time.monotonic() - started_s < 8
 
 
+@pytest.mark.fault("S9")
 def test_a_store_of_another_time_is_a_warning(redis_url: str) -> None:
     class FastStore(RedisStore):
         def now_ms(self) -> int:

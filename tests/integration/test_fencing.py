@@ -93,6 +93,7 @@ def test_a_message_that_is_there_three_times_runs_once(cluster: Cluster, workers
     assert flow.sequels() == (["1"], ["1"])
 
 
+@pytest.mark.fault("B17")
 def test_a_message_that_redis_delivers_again_does_not_run_again(cluster: Cluster, workers: Servers) -> None:
     flow = Flow(cluster, "Patient")
 

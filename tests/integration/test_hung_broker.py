@@ -28,6 +28,7 @@ def start(cluster: Cluster, process_type: str) -> ProcessHandle:
     return process
 
 
+@pytest.mark.fault("B12")
 def test_a_long_step_is_not_taken_for_lost_while_its_workers_own_check_hangs_on_the_broker(
     start_cluster: Callable[..., Cluster], valkey_server: str
 ) -> None:
