@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
@@ -117,33 +118,62 @@ def server_command(binary: Path, directory: Path, port: int) -> list[str | Path]
     ]
 
 
+class RabbitMQNode:
+    """A node of its own: name, ports, cookie, data, port mapper. It may be killed, and started again with its data."""
+
+    def __init__(self, directory: Path) -> None:
+        script = next((found for name in _RABBITMQ_SCRIPTS if (found := shutil.which(name))), None)
+        epmd = shutil.which("epmd")
+        if script is None or epmd is None:
+            missing("there is no rabbitmq-server on the path")
+        self._script = Path(script)
+        self._directory = directory
+        self._port, distribution_port, epmd_port = free_port(), free_port(), free_port()
+        self.url = f"amqp://guest:guest@127.0.0.1:{self._port}//"
+        plugins = directory / "enabled_plugins"
+        plugins.write_text("[].")
+        self._env = {
+            "HOME": str(directory),
+            "ERL_EPMD_PORT": str(epmd_port),
+            "RABBITMQ_NODENAME": f"trellis-{uuid4().hex[:8]}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self._port),
+            "RABBITMQ_DIST_PORT": str(distribution_port),
+            "RABBITMQ_MNESIA_BASE": str(directory / "data"),
+            "RABBITMQ_LOG_BASE": str(directory / "log"),
+            "RABBITMQ_PID_FILE": str(directory / "pid"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(plugins),
+        }
+        self._mapper = Program([epmd, "-port", str(epmd_port)], name="epmd", directory=directory)
+        self._starts = 0
+
+    def start(self, **env: str) -> None:
+        """Start the node, and wait until it takes connections. `env`: further variables that it reads."""
+        self._starts += 1
+        name = f"rabbitmq-{self._starts}"
+        self.program = Program([self._script], name=name, directory=self._directory, env={**self._env, **env})
+        self.program.wait_until(self._is_ready, within_s=60)
+
+    def _is_ready(self) -> bool:
+        return is_listening(self._port) and "Starting broker... completed" in self.program.output
+
+    def control(self, *command: str) -> str:
+        """What `rabbitmqctl` says to this command."""
+        script = self._script.with_name("rabbitmqctl")
+        env = {**os.environ, **self._env}
+        return subprocess.run([script, *command], env=env, check=True, capture_output=True, text=True).stdout
+
+    def kill(self) -> None:
+        self.program.kill()
+
+    def close(self) -> None:
+        self.kill()
+        self._mapper.kill()
+
+
 @contextmanager
 def rabbitmq(directory: Path) -> Iterator[str]:
-    """A node of its own: name, ports, cookie, data and port mapper."""
-    script = next((found for name in _RABBITMQ_SCRIPTS if (found := shutil.which(name))), None)
-    epmd = shutil.which("epmd")
-    if script is None or epmd is None:
-        missing("there is no rabbitmq-server on the path")
-    port, distribution_port, epmd_port = free_port(), free_port(), free_port()
-    plugins = directory / "enabled_plugins"
-    plugins.write_text("[].")
-    env = {
-        "HOME": str(directory),
-        "ERL_EPMD_PORT": str(epmd_port),
-        "RABBITMQ_NODENAME": f"trellis-{uuid4().hex[:8]}@localhost",
-        "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
-        "RABBITMQ_NODE_PORT": str(port),
-        "RABBITMQ_DIST_PORT": str(distribution_port),
-        "RABBITMQ_MNESIA_BASE": str(directory / "data"),
-        "RABBITMQ_LOG_BASE": str(directory / "log"),
-        "RABBITMQ_PID_FILE": str(directory / "pid"),
-        "RABBITMQ_ENABLED_PLUGINS_FILE": str(plugins),
-    }
-    mapper = Program([epmd, "-port", str(epmd_port)], name="epmd", directory=directory)
-    node = Program([script], name="rabbitmq", directory=directory, env=env)
-    try:
-        node.wait_until(lambda: is_listening(port) and "Starting broker... completed" in node.output, within_s=60)
-        yield f"amqp://guest:guest@127.0.0.1:{port}//"
-    finally:
-        node.kill()
-        mapper.kill()
+    """The URL of a node that is there until the end."""
+    with closing(RabbitMQNode(directory)) as node:
+        node.start()
+        yield node.url
