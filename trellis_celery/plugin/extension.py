@@ -27,11 +27,12 @@ from trellis_celery.plugin.exchange import ExchangeAnnouncer
 from trellis_celery.plugin.fence import guard
 from trellis_celery.plugin.handle import ProcessHandle
 from trellis_celery.plugin.headers import Header
+from trellis_celery.plugin.kept import KeptOutcomes
 from trellis_celery.plugin.publishing import track_publishing
 from trellis_celery.plugin.requeue import CeleryRequeuer
 from trellis_celery.plugin.untracked import Untracked
 from trellis_celery.plugin.worker import MISSED_CHECKS, KeepAlive
-from trellis_celery.ports import EVERYTHING, EventSink, HistoryArchive, Outbox, ProcessStore, Tracer
+from trellis_celery.ports import EVERYTHING, EventSink, HistoryArchive, Outbox, ProcessStore, StepKey, Tracer
 from trellis_celery.services.history import HistoryService
 from trellis_celery.services.processes import ProcessService
 from trellis_celery.services.recorder import Recorder
@@ -74,6 +75,8 @@ class Trellis:
         self.bindings = Bindings(app)
         #: What tracking could not do since this process started, by what it was about.
         self.untracked = Untracked(lambda: self.store)
+        #: What the store is still to be told of.
+        self.kept = KeptOutcomes(lambda: self.recorder, self._count_unwritten)
         self._given_sinks = tuple(sinks)
         #: The worker that this process belongs to; None: to none.
         self._worker_name: str | None = None
@@ -253,6 +256,10 @@ class Trellis:
             "not_tracked",
             extra={"what": what, "process_id": header.process_id, "step": header.step_name, "error": str(error)},
         )
+
+    def _count_unwritten(self, key: StepKey, error: Exception) -> None:
+        header = Header(process_id=key.process_id, process_type="", step_name=key.step_name)
+        self.count_untracked("outcome", header, error)
 
     def require_guards(self) -> None:
         """Guard the tasks that were defined since: one that is run eagerly meets no worker that would."""

@@ -33,7 +33,10 @@ def new_run_id() -> str:
 
 
 class Run:
-    """Starts, ends and fences one run. Made when the task starts; kept on Celery's request."""
+    """Starts, ends and fences one run. Made when the task starts; kept on Celery's request.
+
+    `keep`: takes an outcome that the store cannot be told of now; without it the error is raised.
+    """
 
     def __init__(
         self,
@@ -44,6 +47,7 @@ class Run:
         lease_ms: int,
         worker: str | None,
         span: AttemptSpan | None = None,
+        keep: Callable[[StepKey, Rule], None] | None = None,
     ) -> None:
         self.run_id = header.run_id or new_run_id()
         #: Of what this run sends under its own task id: it says which run did.
@@ -57,6 +61,7 @@ class Run:
         self._celery_retries = celery_retries
         self._lease_ms = lease_ms
         self._worker = worker
+        self._keep = keep
         #: The run's part of a trace, until it is ended. One that is dropped instead is never seen.
         self._span = span
         self._step: ProcessStep | None = header.record
@@ -161,7 +166,7 @@ class Run:
     def lose(self, reason: str) -> None:
         self.is_settled = True
         rule = partial(outcomes.lose, reason=reason, attempt=self.attempt, run_id=self.run_id)
-        if self._apply(rule).verdict is Verdict.ACCEPTED:
+        if self._apply_or_keep(rule) is Verdict.ACCEPTED:
             self._span = None  # the check, which takes the step up, makes one in its place
         self.end_span(SpanOutcome.LATE)
 
@@ -175,7 +180,7 @@ class Run:
     def _settle(self, rule: Rule, outcome: SpanOutcome, *, error: str = "") -> None:
         self.is_settled = True
         try:
-            if self._apply(rule).verdict is not Verdict.ACCEPTED:
+            if self._apply_or_keep(rule) is not Verdict.ACCEPTED:
                 outcome = SpanOutcome.LATE
         finally:
             self.end_span(outcome, error=error)
@@ -202,6 +207,16 @@ class Run:
     def saw(self, step: ProcessStep) -> None:
         """Note a record written elsewhere in this process, to guess right the next time."""
         self._step = step
+
+    def _apply_or_keep(self, rule: Rule) -> Verdict:
+        """The verdict; of an outcome that is written later, the one that is to be expected."""
+        try:
+            return self._apply(rule).verdict
+        except errors.StoreUnavailable:
+            if self._keep is None:
+                raise
+            self._keep(self.key, rule)
+            return Verdict.ACCEPTED
 
     def _apply(self, rule: Rule) -> Transition:
         transition = self._recorder.apply(self.key, rule, guess=self._step, lease_ms=self._lease_ms)

@@ -120,6 +120,7 @@ def on_prerun(sender: Any, **_: Any) -> None:
         lease_ms=0 if request.is_eager else trellis.settings.worker_lost_ms,  # nobody renews for an eager run
         worker=request.hostname,
         span=_begin_span(trellis, header, request),
+        keep=trellis.kept.keep,
     )
     attach(request, run)
     run.start()
@@ -297,7 +298,11 @@ def _apply(app: Any, header: Header | None, rule: _AttemptRule) -> None:
     trellis = trellis_of(app)
     if trellis is not None and header is not None:
         key = StepKey(header.process_id, header.step_name or "")
-        trellis.recorder.apply(key, partial(rule, attempt=max(header.attempt, 1)))
+        of_attempt = partial(rule, attempt=max(header.attempt, 1))
+        try:
+            trellis.recorder.apply(key, of_attempt)
+        except errors.StoreUnavailable:
+            trellis.kept.keep(key, of_attempt)
 
 
 def _describe(error: Any) -> str:
