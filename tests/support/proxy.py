@@ -1,4 +1,4 @@
-"""A TCP proxy in this process that can lose exactly the next reply of a server, or fall silent."""
+"""A TCP proxy in this process that can lose exactly the next reply of a server, fall silent, or be slow."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 import time
+from collections import deque
 from contextlib import suppress
 from enum import Enum, auto
 
@@ -30,11 +31,17 @@ class Proxy:
         self._losses: list[Loss | None] = []
         #: Nothing goes through in either direction while this is set; connections are accepted.
         self.is_blackhole = False
+        #: Nothing goes through while this is set, and nothing is lost: as in a network that is parted for a while.
+        self.is_held = False
+        #: Everything goes through so much later, s.
+        self.delay_s = 0.0
         self.lost = 0
         self._selector = selectors.DefaultSelector()
         self._peers: dict[socket.socket, socket.socket] = {}
         self._clients: set[socket.socket] = set()
         self._silent: set[socket.socket] = set()
+        #: What is on its way: when it is due, from where, and what.
+        self._delayed: deque[tuple[float, socket.socket, bytes]] = deque()
         self._is_closing = False
         self._is_cutting = threading.Event()
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
@@ -69,13 +76,14 @@ class Proxy:
 
     def _run(self) -> None:
         while not self._is_closing:
-            for key, _ in self._selector.select(timeout=0.02):
+            for key, _ in self._selector.select(timeout=0.02 if not self._delayed else 0.002):
                 source = key.fileobj
                 assert isinstance(source, socket.socket)
                 if source is self._listener:
                     self._accept()
                 elif source in self._peers:
                     self._forward(source)
+            self._deliver()
             if self._is_cutting.is_set():
                 for client in list(self._clients):
                     self._reset(client)
@@ -83,7 +91,11 @@ class Proxy:
 
     def _accept(self) -> None:
         client, _ = self._listener.accept()
-        server = socket.create_connection(("127.0.0.1", self._server_port))
+        try:
+            server = socket.create_connection(("127.0.0.1", self._server_port))
+        except OSError:  # the server is down, and so is the way to it
+            client.close()
+            return
         for one, other in ((client, server), (server, client)):
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._peers[one] = other
@@ -105,9 +117,21 @@ class Proxy:
                 self._silent |= {source, self._peers[source]}
             else:
                 self._reset(self._peers[source])
+        elif self.delay_s or self.is_held or self._delayed:
+            self._delayed.append((time.monotonic() + self.delay_s, source, data))
         else:
-            with suppress(OSError):
-                self._peers[source].sendall(data)
+            self._send(source, data)
+
+    def _deliver(self) -> None:
+        """Everything that is due, in the order in which it came."""
+        while self._delayed and not self.is_held and self._delayed[0][0] <= time.monotonic():
+            _, source, data = self._delayed.popleft()
+            if source in self._peers:
+                self._send(source, data)
+
+    def _send(self, source: socket.socket, data: bytes) -> None:
+        with suppress(OSError):
+            self._peers[source].sendall(data)
 
     def _reset(self, client: socket.socket) -> None:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
