@@ -137,21 +137,27 @@ def _refused(step: ProcessStep, verdict: Verdict, *, attempt: int, now_ms: int) 
 
 
 def claim_finish(
-    step: ProcessStep, *, attempt: int, run_id: str, now_ms: int, celery_retries: int | None = None
+    step: ProcessStep,
+    *,
+    attempt: int,
+    run_id: str,
+    now_ms: int,
+    celery_retries: int | None = None,
+    sent_by: str | None = None,
 ) -> Transition:
     """A run whose attempt may have been replaced has ended: may it send its links and chain?
 
     Asked only by such runs. The first to ask is accepted and every other run is refused from then on, unless the
     accepted one dies before it completes the step. A run of an attempt that another run holds was never to start, and
-    is refused: the other may be about to finish without asking.
+    is refused: the other may be about to finish without asking. `sent_by` as for `start`.
     """
     if step.state.is_terminal:
         return _refused(step, Verdict.FINISHED, attempt=attempt, now_ms=now_ms)
     if step.run_id == run_id and step.is_finishing:
         return Transition(step, step)
     celery_retries = step.celery_retries if celery_retries is None else celery_retries
-    is_copy = attempt == step.attempt and celery_retries <= step.celery_retries
-    if is_held_by_another(step, run_id) and (step.is_finishing or is_copy):
+    is_copy = celery_retries <= step.celery_retries or sent_by not in (None, step.run_id)
+    if is_held_by_another(step, run_id) and (step.is_finishing or (attempt == step.attempt and is_copy)):
         return _refused(step, Verdict.DUPLICATE, attempt=attempt, now_ms=now_ms)
     after = replace(
         step,

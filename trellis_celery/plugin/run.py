@@ -122,7 +122,13 @@ class Run:
         """
         if not self._may_be_replaced():
             return
-        rule = partial(runs.claim_finish, attempt=self.attempt, celery_retries=self._celery_retries, run_id=self.run_id)
+        rule = partial(
+            runs.claim_finish,
+            attempt=self.attempt,
+            celery_retries=self._celery_retries,
+            run_id=self.run_id,
+            sent_by=self.header.sent_by,
+        )
         self.verdict = self._apply(rule).verdict
         if not self.is_accepted:
             self._skip("not finished")

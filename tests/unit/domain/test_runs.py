@@ -203,9 +203,18 @@ class TestClaimFinish:
         assert (transition.after, transition.verdict) == (RUNNING, Verdict.DUPLICATE)
 
     def test_a_retry_by_celery_that_went_on_without_an_answer_may_finish(self) -> None:
-        transition = runs.claim_finish(RUNNING, attempt=1, celery_retries=1, run_id="retry", now_ms=20_500)
+        transition = runs.claim_finish(
+            RUNNING, attempt=1, celery_retries=1, sent_by="run", run_id="retry", now_ms=20_500
+        )
 
         assert (transition.after.run_id, transition.verdict) == ("retry", Verdict.ACCEPTED)
+
+    def test_a_retry_of_a_mere_copy_that_went_on_without_an_answer_may_not(self) -> None:
+        transition = runs.claim_finish(
+            RUNNING, attempt=1, celery_retries=1, sent_by="copy", run_id="retry", now_ms=20_500
+        )
+
+        assert (transition.after, transition.verdict) == (RUNNING, Verdict.DUPLICATE)
 
     def test_no_run_of_a_finished_step_may_finish(self) -> None:
         transition = runs.claim_finish(COMPLETED, attempt=1, run_id="other", now_ms=31_000)
