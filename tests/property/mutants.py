@@ -113,7 +113,12 @@ MUTANTS = [
     Mutant(
         "a run starts beside one that finishes", RUNS, "message == current or step.is_finishing", "message == current"
     ),
-    Mutant("a retry of a run that was refused starts", RUNS, " or sent_by not in (None, step.run_id)", ""),
+    Mutant(
+        "a retry of a run that was refused starts",
+        RUNS,
+        "step.is_finishing or sent_by not in (None, step.run_id)",
+        "step.is_finishing",
+    ),
     Mutant("a copy finishes", RUNS, "(attempt == step.attempt and is_copy)", "False"),
     Mutant("an earlier run's lease ends a later run", TIMEOUTS, " and not is_of_earlier_run", ""),
     Mutant(
