@@ -6,13 +6,16 @@ With a namespace, as in Django, they are written ``CELERY_TRELLIS_URL``.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from trellis_celery import errors
 
 PREFIX = "trellis_"
+
+#: Of a key of signatures, in characters.
+SHORTEST_KEY = 16
 
 _MAY_BE_ZERO = ("retention_ms",)
 #: Because some schedulers of Celery beat keep no parts of a second.
@@ -80,11 +83,18 @@ class Settings:
     #: Let the arguments of tasks be seen in the shell and in Flower, while the store has them.
     show_args: bool = False
 
+    #: What the headers of messages are signed with, so that who can only write to the broker changes no step. Several:
+    #: the first signs, and what any of them has signed is trusted; an empty one behind it: what nobody has signed, too.
+    signing_key: str | Sequence[str] = field(default="", repr=False)
+
     #: Raise an error at publish when the store cannot be written, instead of sending the task untracked.
     strict: bool = False
 
     def __post_init__(self) -> None:
+        _require_keys(self.signing_key)
         for one in fields(self):
+            if one.name == "signing_key":
+                continue
             value = getattr(self, one.name)
             kind = {"str": str, "int": int, "bool": bool}.get(str(one.type), Mapping)
             if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
@@ -97,6 +107,12 @@ class Settings:
                 )
 
     @property
+    def signing_keys(self) -> tuple[str, ...]:
+        """The keys of signatures, that which signs first; empty: there are none."""
+        keys = (self.signing_key,) if isinstance(self.signing_key, str) else tuple(self.signing_key)
+        return keys if any(keys) else ()
+
+    @property
     def renew_interval_ms(self) -> int:
         """How often a worker renews its leases."""
         return max(50, self.worker_lost_ms // 5)
@@ -105,6 +121,18 @@ class Settings:
     def from_conf(cls, conf: Mapping[str, Any]) -> Settings:
         """The settings in a Celery configuration. Raises ConfigurationError for a `trellis_` name that is none."""
         return cls(**{_known(name): conf[key] for key, name in _ours(conf).items()})
+
+
+def _require_keys(given: object) -> None:
+    """No error shows a key."""
+    name = f"{PREFIX}signing_key"
+    keys = [given] if isinstance(given, str) else given
+    if not isinstance(keys, list | tuple) or not all(isinstance(key, str) for key in keys):
+        raise errors.ConfigurationError(f"{name} must be a string, or a list of strings, not {type(given).__name__}")
+    if any(key and len(key) < SHORTEST_KEY for key in keys):
+        raise errors.ConfigurationError(f"{name} is shorter than {SHORTEST_KEY} characters: it could be guessed")
+    if len(keys) > 1 and not keys[0]:
+        raise errors.ConfigurationError(f"{name}: the first key signs, and may not be empty")
 
 
 def _ours(conf: Mapping[str, Any]) -> dict[str, str]:

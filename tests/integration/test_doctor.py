@@ -147,6 +147,11 @@ ODD_WORKERS = [
             "workers-settings": ("warning", "trellis_url is redis://**@127.0.0.1:1/5 in odd@test"),
         },
     ),
+    (
+        {"pool": "solo"},
+        {"TRELLIS_TEST_SETTINGS": "trellis_signing_key=a-key-that-nobody-guesses"},
+        {"workers-signing": ("problem", "another trellis_signing_key, or none: odd@test")},
+    ),
 ]
 
 

@@ -51,6 +51,7 @@ def test_an_unknown_setting_is_refused_with_the_known_ones() -> None:
         Settings.from_conf({"trellis_zzz": 1})
 
 
+@pytest.mark.fault("A11")
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("value", [-1, 1.5, "1000", None, True])
 def test_a_number_that_is_none_is_refused(name: str, value: Any) -> None:
@@ -81,3 +82,36 @@ def test_what_beat_sends_is_sent_in_whole_seconds(name: str, interval_ms: int) -
 
 def test_leases_are_renewed_often_but_not_all_the_time() -> None:
     assert Settings(worker_lost_ms=1).renew_interval_ms == 50
+
+
+KEY = "a key that nobody guesses"
+
+
+@pytest.mark.parametrize(
+    ("given", "keys"),
+    [("", ()), ([], ()), ([""], ()), (KEY, (KEY,)), ([KEY, "another one, as long"], (KEY, "another one, as long"))],
+)
+def test_keys_of_signatures_are_one_or_several(given: Any, keys: tuple[str, ...]) -> None:
+    assert Settings(signing_key=given).signing_keys == keys
+    assert Settings(signing_key=(KEY, "")).signing_keys == (KEY, "")
+
+
+@pytest.mark.parametrize("given", [None, b"bytes that are long enough", {KEY: KEY}, [KEY, 7], "short", [KEY, "short"]])
+def test_a_key_of_signatures_that_makes_no_sense_is_refused_and_not_shown(given: Any) -> None:
+    with pytest.raises(errors.ConfigurationError, match="trellis_signing_key") as refused:
+        Settings(signing_key=given)
+
+    assert all(part not in str(refused.value) for part in (KEY, "short'", "bytes that"))
+
+
+def test_the_first_key_of_signatures_signs_and_cannot_be_empty() -> None:
+    with pytest.raises(errors.ConfigurationError, match="the first key signs"):
+        Settings(signing_key=["", KEY])
+
+
+def test_no_key_of_signatures_is_shown_with_the_settings() -> None:
+    app = Celery("app", set_as_current=False)
+    app.conf.trellis_signing_key = [KEY]
+
+    assert KEY not in repr(Settings(signing_key=KEY))
+    assert KEY not in str(app.conf.table(with_defaults=False, censored=True))

@@ -211,6 +211,7 @@ def _note_workers(notes: Notes, patient: Patient, answers: _Answers) -> None:
     facts = workers.WorkersFacts(
         workers=answer,
         version=trellis_celery.__version__,
+        keys=asking_workers.split_keys(patient.trellis.signer.fingerprint),
         settings=asking_workers.settings_in(patient.app.conf.table(censored=True)),
         tasks=frozenset(task.name for task in tasks),
         limited_tasks=frozenset(task.name for task in tasks if task.time_limit_ms is not None),

@@ -10,6 +10,8 @@ from trellis_celery.doctor.finding import Checks, Finding, note, ok, problem, wa
 
 #: Pools that never end a body, whatever its time limits say.
 _POOLS_WITHOUT_LIMITS = ("thread", "solo")
+#: Stands among fingerprints of keys for messages that nobody has signed.
+UNSIGNED = "unsigned"
 #: Settings that say where things are.
 _PLACES = ("trellis_url", "trellis_tracker_url", "trellis_history_url")
 
@@ -25,6 +27,8 @@ class WorkerFacts:
     #: The release of trellis that it runs; None: of none, or of one that does not tell.
     version: str | None = None
     has_trellis: bool = True
+    #: What tells its keys of signatures apart, that which signs first; empty: it has none.
+    keys: tuple[str, ...] = ()
     #: Its `trellis_*` settings as far as they are no secrets.
     settings: Mapping[str, str] = field(default_factory=dict)
     #: The hard limit of tasks that have none of their own: `--time-limit`.
@@ -36,6 +40,7 @@ class WorkersFacts:
     workers: tuple[WorkerFacts, ...]
     #: Ours.
     version: str = ""
+    keys: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     #: Tasks that do steps.
     tasks: frozenset[str] = frozenset()
@@ -117,6 +122,32 @@ def settings(facts: WorkersFacts) -> Iterator[Finding]:
         yield ok("all workers have the settings that are seen here")
 
 
+def signing(facts: WorkersFacts) -> Iterator[Finding]:
+    tracked = [worker for worker in facts.concerned if worker.has_trellis]
+    strangers = [one.name for one in tracked if not (_trusts(one.keys, facts.keys) and _trusts(facts.keys, one.keys))]
+    lenient = [one.name for one in tracked if one.keys and _trusts(one.keys, ())]
+    if strangers:
+        yield problem(
+            f"another trellis_signing_key, or none: {words.several(strangers)}",
+            why="What one of two programs signs, the other takes for forged: it runs the tasks untracked, and the "
+            "steps are sent again and again.",
+            advice="Give every program the same keys. To change them, add the new one behind the old one first.",
+        )
+    elif lenient:
+        yield warning(
+            f"messages that nobody has signed are taken as well: {words.several(lenient)}",
+            why="There is an empty key in trellis_signing_key, so who leaves the signature out can forge a header.",
+            advice="Take it out as soon as every program has a key and older messages are through.",
+        )
+    elif tracked:
+        yield ok("all workers trust the same signatures" if facts.keys else "messages are not signed")
+
+
+def _trusts(keys: tuple[str, ...], others: tuple[str, ...]) -> bool:
+    """Whether a program with these keys takes what one with those has signed."""
+    return not keys or (others[0] if others else UNSIGNED) in keys
+
+
 def queues(facts: WorkersFacts) -> Iterator[Finding]:
     if not facts.concerned:
         return
@@ -153,6 +184,7 @@ CHECKS: Checks[WorkersFacts] = {
     "workers-track": tracking,
     "workers-version": version,
     "workers-settings": settings,
+    "workers-signing": signing,
     "workers-queues": queues,
     "workers-pool": pools,
 }

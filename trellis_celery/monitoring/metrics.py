@@ -82,7 +82,8 @@ WITH_INCIDENT = _gauge("processes_with_incident", _OF_PROCESS, "Processes with a
 DUE = _gauge("clocks_due", (), "Clocks that have run out and that no check has taken up")
 CHECK_AGE = _gauge("last_check_age_seconds", (), "Since steps were last looked for that are late; +Inf: never")
 CHECK_INTERVAL = _gauge("check_interval_seconds", (), "How often the check is meant to run: trellis_check_interval_ms")
-#: What `UNTRACKED` counts: publishing, what Celery's signals of these names tell, and outcomes that were kept in vain.
+#: What `UNTRACKED` counts: publishing, what Celery's signals of these names tell, outcomes that were kept in
+#: vain, and headers without the signature that is asked for.
 UNTRACKED_WHAT = (
     "publish",
     "received",
@@ -94,6 +95,7 @@ UNTRACKED_WHAT = (
     "unknown",
     "postrun",
     "outcome",
+    "signature",
 )
 UNTRACKED = _counter("untracked", ("what",), "Calls and runs that went on untracked because the store failed")
 OUTBOX = _gauge("outbox_processes", (), "Processes of which other services have not been told everything")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: The name of the task that looks for late steps.
+CHECK = "trellis_celery.check_timeouts"
 #: Nobody else archives, so it has to come through a queue that is long for some time.
 HISTORY_PATIENCE_S = 3_600
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery._state import get_current_worker_task
 
@@ -11,6 +11,9 @@ from trellis_celery.domain.process import Process
 from trellis_celery.plugin import headers
 from trellis_celery.plugin.headers import Header
 from trellis_celery.plugin.run import Run, run_of
+
+if TYPE_CHECKING:
+    from trellis_celery.plugin.extension import Trellis
 
 #: The processes of the `with` blocks around the running code, the innermost last.
 entered: ContextVar[tuple[Process, ...]] = ContextVar("trellis_entered", default=())
@@ -28,9 +31,13 @@ def running_request() -> Any:
     return None if task is None else task.request
 
 
-def header_of_request(request: Any) -> Header | None:
-    """The header of the message that a request came with."""
-    return headers.from_wire(getattr(request, headers.NAME, None)) or headers.read(getattr(request, "headers", None))
+def header_of_request(request: Any, trellis: Trellis) -> Header | None:
+    """The header of the message that a request came with, if it is to be trusted."""
+    wire, nested = getattr(request, headers.NAME, None), getattr(request, "headers", None)
+    if wire is None and not (isinstance(nested, dict) and headers.NAME in nested):
+        return None  # and no settings are read
+    message = {name: getattr(request, name, None) for name in ("id", "task", "retries")}
+    return headers.trusted({**message, headers.NAME: wire, "headers": nested}, trellis.signer)
 
 
 def current_run() -> Run | None:

@@ -30,6 +30,7 @@ from trellis_celery.plugin.headers import Header
 from trellis_celery.plugin.kept import KeptOutcomes
 from trellis_celery.plugin.publishing import track_publishing
 from trellis_celery.plugin.requeue import CeleryRequeuer
+from trellis_celery.plugin.signing import Signer
 from trellis_celery.plugin.untracked import Untracked
 from trellis_celery.plugin.worker import MISSED_CHECKS, KeepAlive
 from trellis_celery.ports import EVERYTHING, EventSink, HistoryArchive, Outbox, ProcessStore, StepKey, Tracer
@@ -93,6 +94,7 @@ class Trellis:
             (signals.worker_init, self._note_worker),
             (signals.worker_init, self._guard_tasks),
             (signals.worker_init, self._import_store),
+            (signals.worker_init, self._tell_keys),
             (signals.beat_init, self._require_settings),
         ):
             # To Celery before 5.7 the same method of another object is connected already.
@@ -110,6 +112,11 @@ class Trellis:
     def settings(self) -> Settings:
         """The settings; read when first needed. Raises ConfigurationError."""
         return Settings.from_conf(self.app.conf)
+
+    @cached_property
+    def signer(self) -> Signer:
+        """What signs the headers of messages, and tells which are to be trusted. Raises ConfigurationError."""
+        return Signer(self.settings.signing_keys)
 
     @cached_property
     def _sinks(self) -> tuple[EventSink, ...]:
@@ -166,7 +173,7 @@ class Trellis:
         return TimeoutCheckerService(
             self.store,
             self._on_timed_out,
-            requeuer=CeleryRequeuer(self.app),
+            requeuer=CeleryRequeuer(self.app, signer=self.signer),
             sinks=self._sinks,
             announces=self._announces,
             tracer=self.tracer,
@@ -287,6 +294,12 @@ class Trellis:
         """Before the pool is forked: else each child's first task would wait until a database's library is imported."""
         with suppress(errors.ConfigurationError):  # whoever needs the store says so
             self.store  # noqa: B018 - made and kept
+
+    def _tell_keys(self, **_: Any) -> None:
+        """By an attribute of the check, which `inspect registered` shows: which keys they are, and not the keys."""
+        check: Any = self.app.tasks.get(beat.CHECK)
+        with suppress(errors.ConfigurationError):
+            check.trellis_signing = self.signer.fingerprint
 
     def _guard_tasks(self, **_: Any) -> None:
         """Once when the app is finalized, and again as a worker starts, for tasks that were defined after that."""

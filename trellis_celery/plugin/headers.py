@@ -2,7 +2,8 @@
 
 It carries the step's record as well, so that a worker can decide without reading the store. It is written into the
 message's headers and into a nested ``headers`` dict where there is one: then Celery hands on only the nested dict when
-a task is retried (https://github.com/celery/celery/issues/4875).
+a task is retried (https://github.com/celery/celery/issues/4875). Whatever came from the broker is read by `trusted`,
+because anybody who can write there can write this.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 from trellis_celery import errors
 from trellis_celery.domain.identity import is_process_id
 from trellis_celery.domain.step import ProcessStep
+from trellis_celery.plugin.signing import NO_KEY, Signer
 from trellis_celery.stores import codec
 
 NAME = "trellis"
@@ -87,28 +89,42 @@ def of_step(
     )
 
 
-def write(header: Header, headers: MutableMapping[str, Any]) -> None:
-    _write(header.to_wire(), headers)
+def write(header: Header, headers: MutableMapping[str, Any], signer: Signer = NO_KEY) -> None:
+    """Into a message's headers, which have Celery's id, task and retries already: they are signed along."""
+    _write(header.to_wire(), headers, signer)
 
 
-def _write(wire: dict[str, Any], headers: MutableMapping[str, Any]) -> None:
+def _write(wire: dict[str, Any], headers: MutableMapping[str, Any], signer: Signer) -> None:
+    signer.sign(wire, headers)
     headers[NAME] = wire
     if isinstance(nested := headers.get("headers"), dict):
         headers["headers"] = {**nested, NAME: wire}  # the sender may use its dict again
 
 
-def name_run(headers: MutableMapping[str, Any], *, task_id: str, run_id: str) -> None:
-    """Give the run a name that a received message becomes, if the message does a step.
+def name_run(headers: MutableMapping[str, Any], *, task_id: str, run_id: str, signer: Signer = NO_KEY) -> None:
+    """Give the run a name that a received message becomes, if the message does a step. It must be one to be trusted.
 
     Then the child that runs it and the process that looks after the child speak of the same run.
     """
     wire = _find(headers)
     if isinstance(wire, dict) and wire.get("task") == task_id:
-        _write({**wire, "run": run_id, "by": wire.get("run")}, headers)
+        _write({**wire, "run": run_id, "by": wire.get("run")}, headers, signer)
+
+
+def trusted(headers: Mapping[str, Any] | None, signer: Signer) -> Header | None:
+    """Like `read`; None as well if the header was not signed for this message, although there is a key."""
+    wire = _find(headers) if headers else None
+    return from_wire(wire) if headers and wire is not None and signer.trusts(wire, headers) else None
+
+
+def is_trusted(headers: Mapping[str, Any], signer: Signer) -> bool:
+    """Whether a message's headers may be believed what they say of us. Without our header they say nothing."""
+    wire = _find(headers)
+    return wire is None or signer.trusts(wire, headers)
 
 
 def read(headers: Mapping[str, Any] | None) -> Header | None:
-    """The header in a message's headers; None if there is none, or none that makes sense."""
+    """The header in a message's headers, whoever wrote it; None if there is none, or none that makes sense."""
     return from_wire(_find(headers)) if headers else None
 
 

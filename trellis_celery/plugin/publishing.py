@@ -8,6 +8,7 @@ after every signal receiver has had its turn: what is stored is what goes out.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property, partial
@@ -48,7 +49,7 @@ def track_publishing(app: Celery, trellis: Trellis) -> None:
 
 def _tracking(send_task_message: Any, trellis: Trellis) -> Any:
     def tracking_send_task_message(producer: Any, name: str, task_message: Any, **options: Any) -> Any:
-        sender = _Sender.here() or _Sender.of_resent(task_message.headers.get("id"), options.get("headers"))
+        sender = _Sender.here(trellis) or _Sender.of_resent(task_message.headers, options.get("headers"), trellis)
         if sender is not None:
             producer = _TrackingProducer(producer, name, sender, trellis)
         return send_task_message(producer, name, task_message, **options)
@@ -84,21 +85,24 @@ class _Sender:
         return self.header.traceparent if self.header else None
 
     @classmethod
-    def here(cls) -> _Sender | None:
+    def here(cls, trellis: Trellis) -> _Sender | None:
         """None outside of any process: then nothing is tracked, at the cost of two look-ups."""
         process = context.entered_process()
         request = context.running_request()
-        header = None if request is None else context.header_of_request(request)
+        header = None if request is None else context.header_of_request(request, trellis)
         run = context.current_run()
         if run is not None:
             header = run.header
         return None if process is None and header is None else cls(process, header, run)
 
     @classmethod
-    def of_resent(cls, task_id: str | None, custom_headers: Any) -> _Sender | None:
+    def of_resent(cls, resent: Mapping[str, Any], custom_headers: Any, trellis: Trellis) -> _Sender | None:
         """A step's own message that goes out where no task runs: Celery's `retry_on_worker_lost` does that."""
         header = headers.read(custom_headers)
-        if header is None or not header.is_for(task_id):
+        if header is None or not header.is_for(resent.get("id")):
+            return None
+        received = {**custom_headers, **resent, "retries": (resent.get("retries") or 0) - 1}
+        if not headers.is_trusted(received, trellis.signer):
             return None
         return cls(None, header, None, lost_run_id=header.run_id)
 
@@ -143,11 +147,11 @@ class _Publication:
         is raised instead, and nothing is sent.
         """
         header = self._header()
-        headers.write(header, self._headers)
+        headers.write(header, self._headers, self._trellis.signer)
         if not header.is_for(self.task_id):
             return
         try:
-            headers.write(self._queue(header), self._headers)
+            headers.write(self._queue(header), self._headers, self._trellis.signer)
         except (errors.StoreError, errors.StepNotFound) as error:
             if self._trellis.settings.strict:
                 raise

@@ -11,6 +11,7 @@ from kombu.utils import json
 
 from trellis_celery import errors
 from trellis_celery.plugin import broker, headers, message
+from trellis_celery.plugin.signing import NO_KEY, Signer
 from trellis_celery.ports import Sending
 
 #: So many messages in a row without an answer of the broker, and it is taken to be away.
@@ -28,8 +29,9 @@ class _BrokerRefuses(errors.TrellisError):
 class CeleryRequeuer:
     """A `Requeuer` that publishes to the app's broker, with RabbitMQ's publisher confirms."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: Celery, *, signer: Signer = NO_KEY) -> None:
         self._app = app
+        self._signer = signer
 
     def requeue(self, sendings: Sequence[Sending]) -> list[Exception | None]:
         with broker.connect(self._app) as connection:
@@ -60,7 +62,7 @@ class CeleryRequeuer:
     def _publish(self, producer: Any, sending: Sending) -> None:
         stored = message.load(sending.message or b"")
         message_headers = json.loads(stored.headers)
-        before = headers.read(message_headers)
+        before = headers.read(message_headers)  # it comes from the store
         if before is None:
             raise errors.MessageUnsendable("the stored message has no header of ours")
         header = headers.of_step(
@@ -70,9 +72,9 @@ class CeleryRequeuer:
             task_id=message_headers.get("id"),
             traceparent=before.traceparent,
         )
-        headers.write(header, message_headers)
         # Where the store was not told of a retry by Celery, the stored message is one from before it, and stale.
         message_headers["retries"] = max(message_headers.get("retries") or 0, sending.step.celery_retries)
+        headers.write(header, message_headers, self._signer)
         producer.publish(
             stored.body,
             exchange=stored.exchange,

@@ -82,23 +82,42 @@ def _tracking(receiver: Callable[..., None]) -> Callable[..., None]:
 @_tracking
 def on_received(sender: Any, request: Any, **_: Any) -> None:
     """In the worker's main process: a message has come."""
-    if headers.NAME in request.request_dict or "headers" in request.request_dict:
-        _resolve_claim(sender, request)
-        headers.name_run(request.request_dict, task_id=request.id, run_id=new_run_id())
+    trellis, received = trellis_of(sender.app), request.request_dict
+    if trellis is not None and (headers.NAME in received or "headers" in received):
+        if headers.is_trusted(received, trellis.signer):
+            _resolve_claim(trellis, request)
+            headers.name_run(received, task_id=request.id, run_id=new_run_id(), signer=trellis.signer)
+        else:
+            _leave_untracked(trellis, request)
         earlier = _received.get(request.id)
         request.trellis_earlier = None if earlier is None else weakref.ref(earlier)
         _received[request.id] = request
 
 
-def _resolve_claim(consumer: Any, request: Any) -> None:
+def _resolve_claim(trellis: Trellis, request: Any) -> None:
     """Write into the message which step it does, where its sender could not: its lease is renewed like any other."""
     header = headers.read(request.request_dict)
-    trellis = trellis_of(consumer.app)
-    if trellis is None or header is None or not header.may_claim:
+    if header is None or not header.may_claim:
         return
     claimed = _claim(trellis, request.type, request.id, header)
     if claimed is not None:
-        headers.write(claimed, request.request_dict)
+        headers.write(claimed, request.request_dict, trellis.signer)
+
+
+def _leave_untracked(trellis: Trellis, request: Any) -> None:
+    """Its task runs, as one of no process: nobody else will trust the header either."""
+    trellis.untracked.note("signature")
+    header = headers.read(request.request_dict)
+    logger.warning(
+        "header_not_signed",
+        extra={
+            "task": request.type,
+            "task_id": request.id,
+            "process_id": header and header.process_id,
+            "step": header and header.step_name,
+            "hint": "it is forged, or its sender has no trellis_signing_key or another",
+        },
+    )
 
 
 @_tracking
@@ -108,7 +127,7 @@ def on_prerun(sender: Any, **_: Any) -> None:
     if trellis is None:
         return
     request = sender.request
-    header = context.header_of_request(request)
+    header = context.header_of_request(request, trellis)
     if request.is_eager and (header is None or not header.is_for(request.id)):
         header = _header_of_eager(trellis, sender)
     if header is None or not header.is_for(request.id):
@@ -184,7 +203,7 @@ def on_failure(sender: Any, task_id: str, exception: Any, **_: Any) -> None:
             run.fail(error)
         return
     rule: _RunRule = partial(outcomes.lose, reason=error) if is_lost else partial(outcomes.fail, error=error)
-    _end(sender.app, _header_of(sender.request, task_id), rule)
+    _end(sender.app, _header_of(sender.app, sender.request, task_id), rule)
 
 
 @_tracking
@@ -192,13 +211,13 @@ def on_retry(sender: Any, request: Any, **kwargs: Any) -> None:
     """Celery will run the task again; publishing it has told so already. Without a reason nothing was published."""
     if "reason" not in kwargs:
         rule = partial(outcomes.lose, reason="the worker was shut down")
-        _end(sender.app, _header_of(request, request.id), rule)
+        _end(sender.app, _header_of(sender.app, request, request.id), rule)
 
 
 @_tracking
 def on_revoked(sender: Any, request: Any, terminated: bool, signum: Any, expired: bool, **_: Any) -> None:
     """The task was revoked, or its `expires` passed before it started."""
-    header = _header_of(request, request.id)
+    header = _header_of(sender.app, request, request.id)
     if expired:
         _apply(sender.app, header, partial(outcomes.throw_away, reason="expired before it started", is_lost=False))
     else:
@@ -213,7 +232,7 @@ def _cancel_revoked(step: ProcessStep, /, *, attempt: int, now_ms: int) -> Trans
 @_tracking
 def on_unknown(sender: Any, message: Any, id: str, name: str, **_: Any) -> None:
     """The worker has no such task and has thrown the message away; another worker may have it."""
-    header = headers.read(message.headers)
+    header = _trusted(sender.app, message.headers)
     if header is not None and header.is_for(id):
         reason = f"a worker does not know the task {name}"
         _apply(sender.app, header, partial(outcomes.throw_away, reason=reason, is_lost=True))
@@ -266,12 +285,18 @@ def _live_run(request: Any) -> Run | None:
     return run if run is not None and run.is_accepted else None
 
 
-def _header_of(request: Any, task_id: str) -> Header | None:
+def _header_of(app: Any, request: Any, task_id: str) -> Header | None:
     """The header of a task's message, by its request or else by its id; None if the task does no step."""
-    header = context.header_of_request(request)
+    trellis = trellis_of(app)
+    header = None if trellis is None else context.header_of_request(request, trellis)
     if header is None and (ended := _ended_request(task_id)) is not None:
-        header = headers.read(ended.request_dict)
+        header = _trusted(app, ended.request_dict)
     return header if header is not None and header.is_for(task_id) else None
+
+
+def _trusted(app: Any, message_headers: Any) -> Header | None:
+    trellis = trellis_of(app)
+    return None if trellis is None else headers.trusted(message_headers, trellis.signer)
 
 
 def _ended_request(task_id: str) -> Any:

@@ -81,21 +81,22 @@ class KeepAlive(bootsteps.StartStopStep):
 
 
 def _renew_leases(worker: Any, trellis: Trellis) -> None:
-    trellis.store.renew(_running_leases(worker), until_ms=trellis.store.now_ms() + trellis.settings.worker_lost_ms)
+    leases = _running_leases(worker, trellis)
+    trellis.store.renew(leases, until_ms=trellis.store.now_ms() + trellis.settings.worker_lost_ms)
     trellis.untracked.report()
 
 
 def _check_if_overdue(worker: Any, trellis: Trellis) -> None:
-    age_ms = trellis.store.now_ms() - trellis.store.last_check().at_ms
+    age_ms = abs(trellis.store.now_ms() - trellis.store.last_check().at_ms)  # the store's clock may be set back
     if age_ms > MISSED_CHECKS * trellis.settings.check_interval_ms:
         trellis.timeouts.check_for_timed_out_steps(by=f"worker {worker.hostname}")
 
 
-def _running_leases(worker: Any) -> list[LeaseKey]:
+def _running_leases(worker: Any, trellis: Trellis) -> list[LeaseKey]:
     """The attempts that this worker's pool runs right now."""
     leases = []
     for request in _active_requests():
-        header = headers.read(request.request_dict)
+        header = headers.trusted(request.request_dict, trellis.signer)
         if header is None or header.step_name is None or not header.is_for(request.id):
             continue
         if not _is_gone(worker.pool, request.worker_pid):

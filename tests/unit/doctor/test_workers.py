@@ -66,6 +66,28 @@ def test_a_worker_that_differs_is_told(check: str, facts: dict[str, Any], level:
     assert found in finding.found
 
 
+@pytest.mark.parametrize(
+    ("here", "there", "level", "found"),
+    [
+        (("a",), ("a",), Level.OK, "the same signatures"),
+        (("a",), ("b",), Level.PROBLEM, "one@shop"),
+        (("a",), (), Level.PROBLEM, "or none: one@shop"),
+        ((), ("a",), Level.PROBLEM, "or none: one@shop"),
+        (("b", "a"), ("a", "b"), Level.OK, "the same signatures"),
+        (("b", "a"), ("a",), Level.PROBLEM, "one@shop"),
+        (("a", "unsigned"), ("a", "unsigned"), Level.WARNING, "nobody has signed"),
+        (("a", "unsigned"), (), Level.OK, "the same signatures"),
+    ],
+)
+def test_keys_that_do_not_trust_each_other_are_told(
+    here: tuple[str, ...], there: tuple[str, ...], level: Level, found: str
+) -> None:
+    finding = said(worker(keys=there), keys=here)["workers-signing"]
+
+    assert finding.level is level
+    assert found in finding.found
+
+
 def test_a_queue_may_be_read_by_any_worker() -> None:
     reader = worker(name="two@shop", tasks=frozenset(), queues=frozenset({"celery"}))
 

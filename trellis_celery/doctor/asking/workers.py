@@ -15,6 +15,8 @@ from trellis_celery.settings import PREFIX, Settings
 
 #: So long a worker may take to say that it is there, seconds.
 PATIENCE_S = 1.5
+#: Attributes of the check, by which a worker tells of itself.
+_TOLD = ("trellis_version", "trellis_signing")
 _CHECK = "trellis_celery.check_timeouts"
 #: What Celery shows in the place of a secret.
 _MASK = "********"
@@ -30,7 +32,7 @@ def ask(app: Any) -> tuple[WorkerFacts, ...]:
             destination=names, limit=len(names), timeout=2 * PATIENCE_S, connection=connection
         )
         stats, queues, conf = inspect.stats() or {}, inspect.active_queues() or {}, inspect.conf() or {}
-        tasks = inspect.registered("trellis_version") or {}
+        tasks = inspect.registered(*_TOLD) or {}
     return tuple(
         _facts(name, stats.get(name) or {}, tasks.get(name) or (), queues.get(name) or (), conf.get(name) or {})
         for name in names
@@ -38,25 +40,34 @@ def ask(app: Any) -> tuple[WorkerFacts, ...]:
 
 
 def _facts(name: str, stats: Any, tasks: Any, queues: Any, conf: Mapping[str, Any]) -> WorkerFacts:
-    versions = dict(_task_and_version(text) for text in tasks)
+    told = dict(_task_and_told(text) for text in tasks)
+    check = told.get(_CHECK, {})
     pool = str(stats.get("pool", {}).get("implementation", ""))
     limits = stats.get("pool", {}).get("timeouts") or (0, 0)
     return WorkerFacts(
         name=name,
         pool=pool.partition(":")[0].rpartition(".")[2],  # "celery.concurrency.thread:TaskPool"
-        tasks=frozenset(versions),
+        tasks=frozenset(told),
         queues=frozenset(str(queue["name"]) for queue in queues),
-        version=versions.get(_CHECK),
-        has_trellis=_CHECK in versions,
+        version=check.get("trellis_version"),
+        has_trellis=_CHECK in told,
+        keys=split_keys(check.get("trellis_signing", "")),
         settings=settings_in(conf),
         time_limit_ms=int(limits[1] * 1000) or None,
     )
 
 
-def _task_and_version(text: str) -> tuple[str, str | None]:
-    """From "name [trellis_version=0.1.0]"."""
-    found = re.fullmatch(r"(.+) \[trellis_version=(.*)\]", text)
-    return (found[1], found[2]) if found else (text, None)
+def _task_and_told(text: str) -> tuple[str, dict[str, str]]:
+    """From "name [trellis_version=0.1.0 trellis_signing=]"."""
+    found = re.fullmatch(r"(.+) \[(trellis_version=.*)\]", text)
+    if found is None:
+        return text, {}
+    return found[1], dict(part.split("=", 1) for part in found[2].split(" "))
+
+
+def split_keys(fingerprint: str) -> tuple[str, ...]:
+    """The fingerprints of single keys."""
+    return tuple(filter(None, fingerprint.split(",")))
 
 
 def settings_in(conf: Mapping[str, Any]) -> dict[str, str]:
