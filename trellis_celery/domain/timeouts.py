@@ -16,6 +16,8 @@ from trellis_celery.domain.events import Event, EventKind
 from trellis_celery.domain.step import DeadlineKind, OnTimeout, ProcessStep, StepState
 from trellis_celery.domain.transitions import HANDOFF_MS, Transition
 
+#: Between reading the time and deciding a check may take so long, and clocks of programs may differ by it.
+SKEW_MS = 10_000
 #: The most times the wait for a worker doubles.
 MAX_DOUBLINGS = 10
 
@@ -50,7 +52,7 @@ def time_out(
     `jitter`: a random number in [0, 1); the backoff is shortened by up to half with it (equal jitter, as in
     https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
     """
-    is_lapsed = _is_lapsed(step, lapsed_attempt, lapsed_ms)
+    is_lapsed = _is_lapsed(step, lapsed_attempt, lapsed_ms, now_ms)
     is_due = step.deadline_ms is not None and step.deadline_ms <= now_ms
     if step.state.is_terminal or not (is_lapsed or is_due):
         return Action.NOTHING, Transition(step, step)
@@ -67,14 +69,20 @@ def time_out(
     return _end_attempt(step, _reason(step, is_lapsed), is_lapsed=is_lapsed, now_ms=now_ms, jitter=jitter)
 
 
-def is_lost(step: ProcessStep, *, lapsed_attempt: int | None = None, lapsed_ms: int | None = None) -> bool:
+def is_lost(
+    step: ProcessStep, *, now_ms: int, lapsed_attempt: int | None = None, lapsed_ms: int | None = None
+) -> bool:
     """Whether the step's run is known to be gone, and not only late."""
-    return _is_lapsed(step, lapsed_attempt, lapsed_ms) or step.deadline_kind is DeadlineKind.LOST
+    return _is_lapsed(step, lapsed_attempt, lapsed_ms, now_ms) or step.deadline_kind is DeadlineKind.LOST
 
 
-def _is_lapsed(step: ProcessStep, lapsed_attempt: int | None, lapsed_ms: int | None) -> bool:
-    """Whether the lease is that of the run that holds the step. One that ran out before its start was another's."""
-    is_of_earlier_run = lapsed_ms is not None and step.started_at_ms is not None and lapsed_ms < step.started_at_ms
+def _is_lapsed(step: ProcessStep, lapsed_attempt: int | None, lapsed_ms: int | None, now_ms: int) -> bool:
+    """Whether the lease is that of the run that holds the step. One that ran out before its start was another's.
+
+    A start that is yet to come was noted before the store's clock was set back, and says nothing.
+    """
+    started_ms = step.started_at_ms
+    is_of_earlier_run = lapsed_ms is not None and started_ms is not None and lapsed_ms < started_ms <= now_ms + SKEW_MS
     return step.is_leased and lapsed_attempt == step.attempt and not is_of_earlier_run
 
 

@@ -138,7 +138,8 @@ class Run:
         if step is None or step.started_at_ms is None or step.attempt > 1:
             return True
         soon_ms = self._recorder.store.now_ms() + _MARGIN_MS
-        lease_is_old = step.is_leased and soon_ms >= step.started_at_ms + self._lease_ms
+        # Before the start is after it, too: the store's clock was set back.
+        lease_is_old = step.is_leased and not step.started_at_ms <= soon_ms < step.started_at_ms + self._lease_ms
         return lease_is_old or (step.deadline_ms is not None and soon_ms >= step.deadline_ms)
 
     def _skip(self, what: str) -> None:

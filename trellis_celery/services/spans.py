@@ -36,8 +36,12 @@ class CheckSpans:
         if self._tracer is None or record.traceparent is None or record.run_id is None:
             return transition
         event = next((event for event in transition.events if event.kind is EventKind.STEP_TIMED_OUT), None)
-        is_lost = timeouts.is_lost(record, lapsed_attempt=due.lapsed_attempt, lapsed_ms=due.since_ms)
-        if event is None or (record.on_timeout is OnTimeout.ALERT and not is_lost):  # the run goes on, and may end
+        if event is None:
+            return transition
+        is_lost = timeouts.is_lost(
+            record, now_ms=event.occurred_at_ms, lapsed_attempt=due.lapsed_attempt, lapsed_ms=due.since_ms
+        )
+        if record.on_timeout is OnTimeout.ALERT and not is_lost:  # the run goes on, and may end
             return transition
         try:
             process = self._store.load(due.key.process_id)

@@ -172,7 +172,10 @@ class TimeoutCheckerService:
     def _note_check(self, now_ms: int, by: str) -> LastCheck:
         last = self._store.last_check()
         # Nobody checked for so long that the store or everything else may have stood still, and with it the renewals.
-        has_stalled = now_ms - last.at_ms > self._stalled_ms
+        # A last check that is yet to come was made before the store's clock was set back.
+        has_stalled = abs(now_ms - last.at_ms) > self._stalled_ms
+        if last.at_ms - now_ms > self._stalled_ms:
+            logger.warning("store_clock_set_back", extra={"by_ms": last.at_ms - now_ms})
         leases_from_ms = now_ms + self._worker_lost_ms if has_stalled else last.leases_count_from_ms
         check = LastCheck(now_ms, by, leases_from_ms)
         self._store.note_check(check)

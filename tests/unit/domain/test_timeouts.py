@@ -97,7 +97,14 @@ class TestTimeOut:
 
         assert of_the_first[0] is Action.NOTHING
         assert of_the_second[0] is Action.RETRY
-        assert not timeouts.is_lost(again, lapsed_attempt=1, lapsed_ms=15_000)
+        assert not timeouts.is_lost(again, now_ms=15_300, lapsed_attempt=1, lapsed_ms=15_000)
+
+    def test_a_lease_lapses_though_the_clock_was_set_back_since_the_run_started(self) -> None:
+        running = replace(RUNNING, started_at_ms=3_600_000)
+
+        action, _ = timeouts.time_out(running, now_ms=5_000, lapsed_attempt=1, lapsed_ms=4_900)
+
+        assert action is Action.RETRY
 
     def test_a_lapsed_lease_means_nothing_once_the_run_needs_none(self) -> None:
         finishing = runs.claim_finish(RUNNING, attempt=1, run_id="run", now_ms=10_500).after

@@ -6,9 +6,11 @@ import logging
 from types import SimpleNamespace
 
 import pytest
+from celery import Celery
 
-from trellis_celery import errors
-from trellis_celery.plugin.worker import KeepAlive
+from trellis_celery import Trellis, errors
+from trellis_celery.plugin.worker import KeepAlive, _check_if_overdue
+from trellis_celery.ports import LastCheck
 
 
 def test_a_thread_outlives_a_store_that_is_away_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -27,3 +29,15 @@ def test_a_thread_outlives_a_store_that_is_away_and_says_so_once(caplog: pytest.
 
     assert calls == 4
     assert [record.message for record in caplog.records] == ["keep_alive_failed"]
+
+
+@pytest.mark.parametrize(("age_ms", "is_made"), [(0, False), (4_000, True), (-3_600_000, True)])
+def test_a_worker_checks_when_the_last_check_is_old_or_the_clock_was_set_back_since(age_ms: int, is_made: bool) -> None:
+    app = Celery("stand-in", set_as_current=False)
+    app.conf.trellis_url = "memory://"
+    trellis = Trellis(app)
+    trellis.store.note_check(LastCheck(trellis.store.now_ms() - age_ms, "beat"))
+
+    _check_if_overdue(SimpleNamespace(hostname="here"), trellis)
+
+    assert (trellis.store.last_check().by == "worker here") is is_made

@@ -460,6 +460,18 @@ class TestLeases:
         world.clock.advance(WORKER_LOST_MS)
         assert world.check().retried == 1
 
+    def test_a_lost_worker_is_noticed_though_the_clock_was_set_back_an_hour(self, world: World) -> None:
+        process = world.process(ProcessStep("step", retries_permitted=1))
+        world.check()
+        world.run(process, lease_ms=WORKER_LOST_MS)
+        world.clock.advance(-3_600_000)
+        world.store.renew([LeaseKey(process.id, "step", 1)], until_ms=world.clock.now_ms() + WORKER_LOST_MS)
+
+        world.check()
+        world.clock.advance(WORKER_LOST_MS)
+
+        assert world.check().retried == 1
+
     def test_a_lease_that_lapsed_before_a_retry_by_celery_does_not_end_the_run_that_follows(self) -> None:
         class OvertakenStore(MemoryStore):
             def load_steps(self, keys: Any) -> Any:
