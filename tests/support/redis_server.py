@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import redis
 from tests.support.programs import Program, free_port
 from tests.support.services import missing
 from tests.support.waiting import eventually
+from trellis_celery.stores.redis import RedisStore
+from trellis_celery.stores.redis.connect import connect
 
 #: Everything is in a file at once.
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
@@ -105,3 +108,12 @@ class RedisServer:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+
+
+@contextmanager
+def store_of(url: str, *, timeout_ms: int = 2_000, **transport_options: Any) -> Iterator[RedisStore]:
+    """A store whose connections are closed at the end, be its server there or not."""
+    client: Any = connect(url, timeout_ms=timeout_ms, transport_options=transport_options)
+    yield RedisStore(client)
+    pool = getattr(client, "connection_pool", None)
+    client.close() if pool is None else pool.disconnect()

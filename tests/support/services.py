@@ -40,6 +40,11 @@ def missing(what: str) -> NoReturn:
     pytest.skip(what)
 
 
+def not_permitted(what: str) -> NoReturn:
+    """For what a container or a user without rights may not do: a test of it is skipped in CI, too."""
+    pytest.skip(what)
+
+
 @contextmanager
 def given_redis(url: str) -> Iterator[str]:
     """The server that the developer named, without the number of the database."""
