@@ -69,9 +69,7 @@ def time_out(
     return _end_attempt(step, _reason(step, is_lapsed), is_lapsed=is_lapsed, now_ms=now_ms, jitter=jitter)
 
 
-def is_lost(
-    step: ProcessStep, *, now_ms: int, lapsed_attempt: int | None = None, lapsed_ms: int | None = None
-) -> bool:
+def is_lost(step: ProcessStep, *, now_ms: int, lapsed_attempt: int | None = None, lapsed_ms: int | None = None) -> bool:
     """Whether the step's run is known to be gone, and not only late."""
     return _is_lapsed(step, lapsed_attempt, lapsed_ms, now_ms) or step.deadline_kind is DeadlineKind.LOST
 
