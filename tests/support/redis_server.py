@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from tests.support.programs import Program, free_port
 from tests.support.services import missing
@@ -76,9 +78,9 @@ class RedisServer:
         if wait:
             self._program.wait_until(self.is_serving)
 
-    def is_serving(self) -> bool:
+    def is_serving(self, *, within_s: float = 1) -> bool:
         """It answers, and has read its file."""
-        with self.client(socket_timeout=1) as client:
+        with self.client(socket_timeout=within_s, retry=Retry(NoBackoff(), 0)) as client:
             try:
                 return bool(client.ping())
             except redis.RedisError:
