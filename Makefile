@@ -11,10 +11,10 @@ BIN := $(VENV)/bin
 INSTALL := $(if $(shell command -v uv),uv pip install --python $(BIN)/python,$(PYTHON) -m pip --python $(BIN)/python install)
 # Each process of both has servers of its own; the second watch the time, so there are no more of them than cores.
 SIDE_BY_SIDE := $(addprefix tests/,unit contract property docs)
-AGAINST_TIME := $(addprefix tests/,cluster integration faults flower)
+AGAINST_TIME := $(addprefix tests/,cluster integration faults chaos flower)
 PYTEST := $(if $(URL),TRELLIS_TEST_REDIS_URL=$(URL)) $(BIN)/python -m pytest
 
-.PHONY: help demo test check lint faults bench docs clean
+.PHONY: help demo test check lint faults chaos bench docs clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what there is
@@ -43,6 +43,10 @@ lint: $(VENV)/.dev  ## Check style, types and layers
 faults: $(VENV)/.test  ## Provoke every fault of the catalogue, and write down how it went
 	$(PYTEST) -n 2 --dist loadfile --faults tests
 	$(BIN)/python -m tests.faults.page
+
+chaos: $(VENV)/.test  ## Break everything for MINUTES=10, by SEED=…, with BROKER=redis or rabbitmq
+	$(BIN)/python -m tests.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
+	    $(if $(BROKER),--broker $(BROKER)) $(if $(JSON),--json $(JSON))
 
 bench: $(VENV)/.test  ## Measure; the figures go to benchmarks/results
 	@for script in benchmarks/bench_*.py; do $(BIN)/python -m benchmarks.$$(basename $$script .py) || exit; done
