@@ -119,6 +119,7 @@ def test_nothing_is_written_of_nothing(archive: HistoryArchive) -> None:
     assert archive.list_processes() == []
 
 
+@pytest.mark.fault("A10")
 def test_hostile_names_are_only_names(archive: HistoryArchive, store: MemoryStore) -> None:
     written = [
         finished(store, name, tenant_id=name, process_type=name, aggregate_type=name, aggregate_id=name)
@@ -133,6 +134,7 @@ def test_hostile_names_are_only_names(archive: HistoryArchive, store: MemoryStor
             assert ids(archive.list_processes(ProcessFilter(**only))) == [each.process.id]  # type: ignore[arg-type]
 
 
+@pytest.mark.fault("A8")
 def test_a_process_of_ten_thousand_steps_is_kept(archive: HistoryArchive, store: MemoryStore) -> None:
     names = [f"step-{number}" for number in range(10_000)]
     process = builders.created(store, *names)
@@ -301,6 +303,7 @@ def _rows(database: Engine) -> list[int]:
         return [connection.scalar(select(func.count()).select_from(table)) or 0 for table in TABLES]
 
 
+@pytest.mark.fault("A19")
 @each_database
 def test_an_archive_of_an_old_schema_says_so_and_everything_waits(database: Engine) -> None:
     store = _store_with_finished(3)
@@ -339,6 +342,7 @@ _LOCKS = {
 }
 
 
+@pytest.mark.fault("A19")
 @each_database
 def test_an_archive_that_is_locked_by_somebody_else_loses_nothing_and_holds_nobody_up_for_long(
     database: Engine,
@@ -365,6 +369,7 @@ def test_an_archive_that_is_locked_by_somebody_else_loses_nothing_and_holds_nobo
     assert service.archive_and_remove().archived == 3
 
 
+@pytest.mark.fault("A19")
 def test_an_archive_that_is_down_is_unavailable() -> None:
     engine = engine_for("postgresql://nobody@127.0.0.1:1/none", timeout_ms=500)
     store = _store_with_finished(2)

@@ -69,6 +69,7 @@ def test_a_lost_message_of_a_declared_task_is_sent_again(cluster: Cluster, web: 
     worker.kill()
 
 
+@pytest.mark.fault("A6")
 def test_an_undeclared_task_is_warned_about_and_claimed_by_the_worker_that_knows_it(
     cluster: Cluster, web: Web, caplog: pytest.LogCaptureFixture
 ) -> None:

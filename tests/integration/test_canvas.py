@@ -99,6 +99,7 @@ def queue_of(options: dict[str, Any]) -> str:
     return options.get("queue") or ("letters" if "exchange" in options else "canvas")
 
 
+@pytest.mark.fault("A9")
 @pytest.mark.parametrize("how", SENDINGS)
 def test_a_message_that_was_lost_goes_out_again_as_it_was(cluster: Cluster, letter: ProcessHandle, how: str) -> None:
     options = {"args": (1, "two"), **SENDINGS[how]}
@@ -123,6 +124,7 @@ def test_a_message_that_was_lost_goes_out_again_as_it_was(cluster: Cluster, lett
     assert letter.refresh().steps["post"].retry_count == 0
 
 
+@pytest.mark.fault("A13")
 def test_a_chord_member_that_was_lost_still_knows_its_group_chord_and_index(
     cluster: Cluster, letter: ProcessHandle
 ) -> None:
@@ -199,6 +201,7 @@ def value_of(result: AsyncResult) -> Any:
 DONE, DONE_AGAIN = ("completed", 1), ("completed", 2)
 
 
+@pytest.mark.fault("A13")
 def test_a_chain_goes_on_once_after_a_lost_link(cluster: Cluster, canvases: Canvases) -> None:
     process = canvases.processes["chain"]
 
@@ -209,6 +212,7 @@ def test_a_chain_goes_on_once_after_a_lost_link(cluster: Cluster, canvases: Canv
     assert cluster.diary.read(f"third {process.process.key.aggregate_id}") == ["11"]
 
 
+@pytest.mark.fault("A13")
 def test_a_chord_body_runs_once_with_every_result_after_a_lost_member(cluster: Cluster, canvases: Canvases) -> None:
     process = canvases.processes["chord"]
 
@@ -218,6 +222,7 @@ def test_a_chord_body_runs_once_with_every_result_after_a_lost_member(cluster: C
     assert cluster.diary.read(f"last {process.process.key.aggregate_id}") == ["[1, 10, 100]"]
 
 
+@pytest.mark.fault("A13")
 def test_a_group_gets_all_its_results_after_a_lost_member(cluster: Cluster, canvases: Canvases) -> None:
     states = settled(canvases.processes["group"], "first", "second", "third")
 
@@ -225,6 +230,7 @@ def test_a_group_gets_all_its_results_after_a_lost_member(cluster: Cluster, canv
     assert [value_of(result) for result in canvases.results["group"]] == [1, 10, 100]
 
 
+@pytest.mark.fault("A13")
 def test_a_link_goes_out_once_after_its_task_was_lost(cluster: Cluster, canvases: Canvases) -> None:
     process = canvases.processes["link"]
 
@@ -234,6 +240,7 @@ def test_a_link_goes_out_once_after_its_task_was_lost(cluster: Cluster, canvases
     assert cluster.diary.read(f"third {process.process.key.aggregate_id}") == ["10"]
 
 
+@pytest.mark.fault("A13")
 def test_an_error_callback_runs_once_after_its_task_was_lost_and_then_failed(
     cluster: Cluster, canvases: Canvases
 ) -> None:

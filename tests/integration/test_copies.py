@@ -86,6 +86,7 @@ def put(cluster: Cluster, message: bytes, queue: str) -> None:
         broker.lpush(queue, message)
 
 
+@pytest.mark.fault("A1")
 def test_a_form_submitted_twice_under_one_task_id_runs_once_and_sends_its_link_once(cluster: Cluster) -> None:
     flow = Flow(cluster, "Once")
     same: dict[str, Any] = {"task_id": f"form-{flow.name}", "link": cluster.module.tail.si(flow.name)}
@@ -102,6 +103,7 @@ def test_a_form_submitted_twice_under_one_task_id_runs_once_and_sends_its_link_o
     assert stays(lambda: flow.read("ran") == flow.read("tail") == 1, for_s=1)
 
 
+@pytest.mark.fault("A13")
 def test_a_link_runs_once_though_the_task_before_it_died_after_sending_it_and_ran_again(cluster: Cluster) -> None:
     flow = Flow(cluster, "Flow")
     module = cluster.module
@@ -118,6 +120,7 @@ def test_a_link_runs_once_though_the_task_before_it_died_after_sending_it_and_ra
     assert stays(lambda: flow.read("ran") == flow.read("tail") == 1, for_s=1)
 
 
+@pytest.mark.fault("A14")
 def test_what_a_step_replaced_itself_by_runs_once_though_it_waited_long_in_its_queue(cluster: Cluster) -> None:
     flow = Flow(cluster, "Impatient")
     queue = f"substitutes {flow.name}"
@@ -132,6 +135,7 @@ def test_what_a_step_replaced_itself_by_runs_once_though_it_waited_long_in_its_q
     assert stays(lambda: flow.read("substitute") == flow.read("tail") == 1, for_s=1)
 
 
+@pytest.mark.fault("A14")
 def test_a_step_without_a_limit_that_replaced_itself_by_a_chain_still_has_a_clock(cluster: Cluster) -> None:
     flow = Flow(cluster, "Unlimited")
 
@@ -162,6 +166,7 @@ def test_a_copy_that_expires_does_not_end_the_step_that_runs(cluster: Cluster) -
     assert flow.finish() == ("completed", 1)
 
 
+@pytest.mark.fault("A1")
 def test_a_copy_that_reaches_a_worker_without_the_task_does_not_end_the_step_that_runs(
     cluster: Cluster, odd_worker: Program
 ) -> None:
@@ -180,6 +185,7 @@ def test_a_copy_that_reaches_a_worker_without_the_task_does_not_end_the_step_tha
     assert flow.read("ran") == 1
 
 
+@pytest.mark.fault("A1")
 def test_a_copy_whose_before_start_raises_does_not_fail_the_step_that_runs(
     cluster: Cluster, odd_worker: Program
 ) -> None:
@@ -197,6 +203,7 @@ def test_a_copy_whose_before_start_raises_does_not_fail_the_step_that_runs(
     assert flow.read("ran") == 1
 
 
+@pytest.mark.fault("A1")
 def test_a_copy_whose_child_is_killed_does_not_end_the_attempt_that_runs(cluster: Cluster, odd_worker: Program) -> None:
     flow = Flow(cluster, "Once")
     task_id = flow.send("with_killed_copy", queue=f"killed {flow.name}")
@@ -213,6 +220,7 @@ def test_a_copy_whose_child_is_killed_does_not_end_the_attempt_that_runs(cluster
     assert flow.finish() == ("completed", 1)
 
 
+@pytest.mark.fault("A14")
 def test_a_copy_from_before_a_celery_retry_does_not_run_during_its_countdown(cluster: Cluster) -> None:
     flow = Flow(cluster, "Once")
     flow.send("retries_later", queue=f"early {flow.name}")

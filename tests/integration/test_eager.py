@@ -11,6 +11,8 @@ from celery.exceptions import Ignore, Retry
 
 from trellis_celery import EventKind, ProcessHandle, ProcessType, Step, Trellis, current_step, process_step
 
+pytestmark = pytest.mark.fault("A16")
+
 
 class Flow(ProcessType):
     work = Step(timeout_ms=30_000, retries_permitted=1)

@@ -76,6 +76,7 @@ def runs(cluster: Cluster, task_id: str) -> int:
     return len(cluster.diary.read(f"ran {task_id}"))
 
 
+@pytest.mark.fault("A1")
 def test_a_message_that_is_there_three_times_runs_once(cluster: Cluster, workers: Servers) -> None:
     flow = Flow(cluster, "Patient")
     task_id = flow.send("work", 1, queue="copies")
@@ -119,6 +120,7 @@ def thawed(cluster: Cluster, worker: Program) -> None:
     worker.signal_all(signal.SIGCONT)
 
 
+@pytest.mark.fault("W6", "A2")
 def test_an_attempt_that_wakes_up_after_its_successor_is_done_changes_nothing(
     cluster: Cluster, workers: Servers
 ) -> None:
@@ -135,6 +137,7 @@ def test_an_attempt_that_wakes_up_after_its_successor_is_done_changes_nothing(
     assert stays(lambda: flow.sequels() == (["2"], ["2"]), for_s=1)
 
 
+@pytest.mark.fault("W6", "A2", "A4")
 def test_an_attempt_that_wakes_up_first_finishes_the_step_and_its_successor_does_not(
     cluster: Cluster, workers: Servers
 ) -> None:
@@ -151,6 +154,7 @@ def test_an_attempt_that_wakes_up_first_finishes_the_step_and_its_successor_does
     assert flow.sequels() == (["1"], ["1"])
 
 
+@pytest.mark.fault("A14")
 def test_a_replaced_attempt_that_asks_for_a_celery_retry_does_not_run_again(cluster: Cluster, workers: Servers) -> None:
     flow = Flow(cluster, "Hasty")
 
@@ -163,6 +167,7 @@ def test_a_replaced_attempt_that_asks_for_a_celery_retry_does_not_run_again(clus
     assert flow.sequels() == (["2"], ["2"])
 
 
+@pytest.mark.fault("A4")
 def test_a_replaced_attempt_that_fails_does_not_fail_the_step(cluster: Cluster, workers: Servers) -> None:
     flow = Flow(cluster, "Hasty")
 
@@ -174,6 +179,7 @@ def test_a_replaced_attempt_that_fails_does_not_fail_the_step(cluster: Cluster, 
     assert flow.sequels() == (["2"], ["2"])
 
 
+@pytest.mark.fault("A4")
 def test_a_replaced_attempt_that_is_killed_at_its_time_limit_does_not_end_its_successor(
     cluster: Cluster, workers: Servers
 ) -> None:
@@ -186,6 +192,7 @@ def test_a_replaced_attempt_that_is_killed_at_its_time_limit_does_not_end_its_su
     assert flow.sequels() == (["2"], ["2"])
 
 
+@pytest.mark.fault("A1")
 def test_the_same_call_sent_twice_runs_once(cluster: Cluster, workers: Servers) -> None:
     flow = Flow(cluster, "Patient")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -37,6 +37,8 @@ class Row:
     options: dict[str, Any] = field(default_factory=dict)
     #: Done to the task once its body runs.
     then: Callable[[Cluster, str], object] | None = None
+    #: The row of the fault catalogue that this proves.
+    fault: str = ""
 
 
 def revoke(signal_name: str | None) -> Callable[[Cluster, str], object]:
@@ -56,36 +58,50 @@ def revoke_before_start(cluster: Cluster, task_id: str) -> None:
 ROWS = {
     "success": Row("succeed"),
     "exception": Row("explode", "failed", error="ValueError: no such referral"),
-    "self.retry": Row("retry", runs=2),
-    "autoretry_for": Row("autoretry", runs=2),
-    "retry exhausted": Row("retry_in_vain", "failed", runs=2, error="never"),
-    "Ignore": Row("ignore", "cancelled", error="raised Ignore"),
-    "Reject, early ack": Row("reject", "failed", error="bad message"),
-    "Reject, late ack": Row("reject_late", "failed", error="bad message"),
-    "Reject with requeue, early ack": Row("reject_requeue", runs=2),
-    "Reject with requeue, late ack": Row("reject_requeue_late", runs=2),
-    "replace": Row("replace", runs=2),
-    "replace by a chain": Row("replace_by_chain", runs=3),
-    "soft time limit": Row("soft_limit", "failed", error="SoftTimeLimitExceeded"),
-    "hard time limit": Row("hard_limit", attempts=2, runs=2),
+    "self.retry": Row("retry", runs=2, fault="A14"),
+    "autoretry_for": Row("autoretry", runs=2, fault="A14"),
+    "retry exhausted": Row("retry_in_vain", "failed", runs=2, error="never", fault="A14"),
+    "Ignore": Row("ignore", "cancelled", error="raised Ignore", fault="A14"),
+    "Reject, early ack": Row("reject", "failed", error="bad message", fault="A14"),
+    "Reject, late ack": Row("reject_late", "failed", error="bad message", fault="A14"),
+    "Reject with requeue, early ack": Row("reject_requeue", runs=2, fault="A14"),
+    "Reject with requeue, late ack": Row("reject_requeue_late", runs=2, fault="A14"),
+    "replace": Row("replace", runs=2, fault="A14"),
+    "replace by a chain": Row("replace_by_chain", runs=3, fault="A14"),
+    "soft time limit": Row("soft_limit", "failed", error="SoftTimeLimitExceeded", fault="W7"),
+    "soft time limit swallowed until the hard one": Row("swallows_soft_limit", attempts=2, runs=2, fault="W7"),
+    "hard time limit": Row("hard_limit", attempts=2, runs=2, fault="W7"),
     "hard time limit, no retries permitted": Row(
-        "hard_limit", "failed", error="TimeLimitExceeded", process_type="Once"
+        "hard_limit", "failed", error="TimeLimitExceeded", process_type="Once", fault="W7"
     ),
-    "hard time limit, late ack, requeued": Row("hard_limit_late", attempts=2, runs=2),
-    "child killed, early ack": Row("killed", attempts=2, runs=2),
-    "child killed, late ack": Row("killed_late", attempts=2, runs=2),
-    "child killed, reject_on_worker_lost": Row("killed_reject", attempts=2, runs=2),
+    "hard time limit, late ack, requeued": Row("hard_limit_late", attempts=2, runs=2, fault="W7"),
+    "child killed, early ack": Row("killed", attempts=2, runs=2, fault="W1"),
+    "child killed, late ack": Row("killed_late", attempts=2, runs=2, fault="W1"),
+    "child killed, reject_on_worker_lost": Row("killed_reject", attempts=2, runs=2, fault="W2"),
     # Celery notices a lost child at once or seconds later; its retry is of the same attempt, ours is the next.
-    "child killed, retry_on_worker_lost": Row("killed_retry", attempts=(1, 2), runs=2),
-    "child killed every time": Row("killed_always", "failed", attempts=2, runs=2, error="gave up after attempt 2"),
-    "sys.exit": Row("exits", attempts=2, runs=2),
-    "KeyboardInterrupt": Row("interrupts", attempts=2, runs=2),
+    "child killed, retry_on_worker_lost": Row("killed_retry", attempts=(1, 2), runs=2, fault="W1"),
+    "child killed every time": Row(
+        "killed_always", "failed", attempts=2, runs=2, error="gave up after attempt 2", fault="W1"
+    ),
+    "child killed every time, reject_on_worker_lost": Row(
+        "killed_always_reject", "failed", attempts=2, runs=2, error="gave up after attempt 2", fault="W2"
+    ),
+    "sys.exit": Row("exits", attempts=2, runs=2, fault="W9"),
+    "KeyboardInterrupt": Row("interrupts", attempts=2, runs=2, fault="W9"),
+    "os._exit": Row("exits_at_once", attempts=2, runs=2, fault="W9"),
+    "interpreter crashed": Row("crashes", attempts=2, runs=2, fault="W9"),
     "result not serialisable": Row("unserialisable", "failed", error="EncodeError"),
     "revoked before the start": Row(
-        "succeed", "cancelled", runs=0, error="revoked", options={"countdown": 4}, then=revoke_before_start
+        "succeed",
+        "cancelled",
+        runs=0,
+        error="revoked",
+        options={"countdown": 4},
+        then=revoke_before_start,
+        fault="A15",
     ),
-    "revoked and terminated": Row("sleeps", "cancelled", error="revoked", then=revoke("SIGTERM")),
-    "revoked and killed": Row("sleeps", "cancelled", error="revoked", then=revoke("SIGKILL")),
+    "revoked and terminated": Row("sleeps", "cancelled", error="revoked", then=revoke("SIGTERM"), fault="A15"),
+    "revoked and killed": Row("sleeps", "cancelled", error="revoked", then=revoke("SIGKILL"), fault="A15"),
     "expired": Row("succeed", "failed", runs=0, error="expired", options={"expires": -1}),
 }
 
@@ -137,7 +153,15 @@ def started(cluster: Cluster, request: pytest.FixtureRequest) -> dict[str, Start
     return started
 
 
-@pytest.mark.parametrize("name", ROWS)
+def of_catalogue(rows: Mapping[str, Row | Death]) -> list[Any]:
+    """The names of the rows, each with what it proves."""
+    return [
+        pytest.param(name, id=name, marks=pytest.mark.fault(row.fault) if row.fault else ())
+        for name, row in rows.items()
+    ]
+
+
+@pytest.mark.parametrize("name", of_catalogue(ROWS))
 def test_a_step_becomes_what_its_task_came_to(cluster: Cluster, started: dict[str, Started], name: str) -> None:
     row = ROWS[name]
 
@@ -152,6 +176,7 @@ def test_a_step_becomes_what_its_task_came_to(cluster: Cluster, started: dict[st
     assert times(process, EventKind.STEP_COMPLETED) == (row.state == "completed")
 
 
+@pytest.mark.fault("A6")
 def test_a_step_whose_task_no_worker_knows_fails_and_says_which_task(cluster: Cluster) -> None:
     process = cluster.trellis.start_process(
         cluster.module.Work, tenant_id="tests", aggregate_type="Row", aggregate_id="unknown task"
@@ -182,6 +207,8 @@ class Death:
     attempts: int = 1
     runs: int = 1
     error: str = ""
+    #: As of `Row`.
+    fault: str = ""
 
 
 def kill_main_only(worker: Program) -> None:
@@ -193,12 +220,12 @@ def asked(number: int) -> Callable[[Program], object]:
 
 
 DEATHS = {
-    "warm shutdown": Death("naps", asked(signal.SIGTERM)),
-    "cold shutdown, early ack": Death("sleeps", asked(signal.SIGQUIT), attempts=2, runs=2),
-    "cold shutdown, late ack": Death("sleeps_late", asked(signal.SIGQUIT), attempts=2, runs=2),
-    "whole worker killed, early ack": Death("sleeps", Program.kill, attempts=2, runs=2),
-    "whole worker killed, late ack": Death("sleeps_late", Program.kill, attempts=2, runs=2),
-    "main process killed": Death("sleeps", kill_main_only, attempts=2, runs=2),
+    "warm shutdown": Death("naps", asked(signal.SIGTERM), fault="W12"),
+    "cold shutdown, early ack": Death("sleeps", asked(signal.SIGQUIT), attempts=2, runs=2, fault="W12"),
+    "cold shutdown, late ack": Death("sleeps_late", asked(signal.SIGQUIT), attempts=2, runs=2, fault="W12"),
+    "whole worker killed, early ack": Death("sleeps", Program.kill, attempts=2, runs=2, fault="W3"),
+    "whole worker killed, late ack": Death("sleeps_late", Program.kill, attempts=2, runs=2, fault="W3"),
+    "main process killed": Death("sleeps", kill_main_only, attempts=2, runs=2, fault="W3"),
     "MemoryError": Death("out_of_memory", lambda worker: None, "failed", error="MemoryError"),
 }
 
@@ -229,7 +256,7 @@ def killed(cluster: Cluster, request: pytest.FixtureRequest) -> dict[str, Killed
     return killed
 
 
-@pytest.mark.parametrize("death", DEATHS)
+@pytest.mark.parametrize("death", of_catalogue(DEATHS))
 def test_a_step_outlives_its_worker(cluster: Cluster, killed: dict[str, Killed], death: str) -> None:
     row = DEATHS[death]
 

@@ -11,7 +11,7 @@ from tests.support.cluster import Cluster
 from tests.support.waiting import eventually
 from trellis_celery import EventKind, ProcessHandle
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.fault("W14")]
 
 CONCURRENCY = {"prefork": 3, "threads": 3, "gevent": 20, "solo": 1}
 

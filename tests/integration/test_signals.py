@@ -40,6 +40,7 @@ def test_receivers_run_in_the_process_that_wrote_the_event_and_once(cluster: Clu
     assert cluster.diary.wait_for(f"step_gave_up {given_up.id}") == [str(worker.pid)]
 
 
+@pytest.mark.fault("W16")
 def test_a_receiver_that_raises_stops_neither_the_task_nor_the_check(cluster: Cluster) -> None:
     worker = cluster.worker()
 

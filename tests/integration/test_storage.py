@@ -138,6 +138,7 @@ def with_history(history: Any, postgresql_url: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("TRELLIS_TEST_RETENTION_MS", "2000")
 
 
+@pytest.mark.fault("A20")
 @pytest.mark.usefixtures("with_history")
 def test_finished_processes_go_into_the_archive_and_then_out_of_redis(cluster: Cluster, history: Any) -> None:
     cluster.worker()
@@ -175,6 +176,7 @@ def without_archive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRELLIS_TEST_HISTORY", "postgresql://nobody@127.0.0.1:1/none")
 
 
+@pytest.mark.fault("A19")
 @pytest.mark.usefixtures("without_archive")
 def test_while_the_archive_is_down_work_goes_on_and_what_waits_is_seen(cluster: Cluster) -> None:
     cluster.worker()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from celery import Task, chain
-from celery.exceptions import Ignore, Reject
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
 from tests.support.apps.making import make_app
 from trellis_celery import ProcessType, Step, process_step
@@ -42,6 +45,16 @@ def task(**options: Any) -> Any:
 def ran(self: Task) -> int:
     """Write down that a body runs; return which run of this task id it is."""
     return diary.write(f"ran {self.request.id}", os.getpid())
+
+
+def kill_me() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die(how: Callable[[], object] = kill_me) -> None:
+    """Not at once: until the worker has heard that a child has the task, Celery gives it to another child by itself."""
+    time.sleep(0.3)
+    how()
 
 
 @task()
@@ -127,6 +140,14 @@ def soft_limit(self: Task) -> None:
     time.sleep(20)
 
 
+@task(soft_time_limit=1, time_limit=2)
+def swallows_soft_limit(self: Task) -> None:
+    if ran(self) == 1:
+        with suppress(SoftTimeLimitExceeded):
+            time.sleep(20)
+        time.sleep(20)
+
+
 @task(time_limit=1)
 def hard_limit(self: Task) -> None:
     if ran(self) == 1:
@@ -142,31 +163,37 @@ def hard_limit_late(self: Task) -> None:
 @task()
 def killed(self: Task) -> None:
     if ran(self) == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
+        die()
 
 
 @task(acks_late=True)
 def killed_late(self: Task) -> None:
     if ran(self) == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
+        die()
 
 
 @task(acks_late=True, reject_on_worker_lost=True)
 def killed_reject(self: Task) -> None:
     if ran(self) == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
+        die()
 
 
 @task(retry_on_worker_lost=True, max_retries=2, default_retry_delay=0)
 def killed_retry(self: Task) -> None:
     if ran(self) == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
+        die()
 
 
 @task()
 def killed_always(self: Task) -> None:
     ran(self)
-    os.kill(os.getpid(), signal.SIGKILL)
+    die()
+
+
+@task(acks_late=True, reject_on_worker_lost=True)
+def killed_always_reject(self: Task) -> None:
+    ran(self)
+    die()
 
 
 @task()
@@ -179,6 +206,18 @@ def exits(self: Task) -> None:
 def interrupts(self: Task) -> None:
     if ran(self) == 1:
         raise KeyboardInterrupt
+
+
+@task()
+def exits_at_once(self: Task) -> None:
+    if ran(self) == 1:
+        die(lambda: os._exit(0))
+
+
+@task()
+def crashes(self: Task) -> None:
+    if ran(self) == 1:
+        die(lambda: ctypes.string_at(0))
 
 
 @task()

@@ -42,6 +42,7 @@ def test_a_renamed_class_keeps_its_stored_name() -> None:
     assert Renamed.type_name == "Original"
 
 
+@pytest.mark.fault("A11")
 @pytest.mark.parametrize(
     ("attributes", "problem"),
     [
@@ -68,6 +69,7 @@ def test_one_step_object_under_two_names_is_refused() -> None:
         declare(first=step, second=step)
 
 
+@pytest.mark.fault("A10")
 def test_a_stored_name_that_cannot_be_stored_is_refused() -> None:
     with pytest.raises(errors.InvalidIdentifier, match="process type"):
 
@@ -75,6 +77,7 @@ def test_a_stored_name_that_cannot_be_stored_is_refused() -> None:
             step = Step()
 
 
+@pytest.mark.fault("A11")
 def test_a_deadline_that_makes_no_sense_is_refused() -> None:
     with pytest.raises(errors.DefinitionError, match="leave it out for no deadline"):
 

@@ -21,11 +21,13 @@ def key(aggregate_id: str) -> BusinessKey:
     return BusinessKey(tenant_id="t", process_type="T", aggregate_type="A", aggregate_id=aggregate_id)
 
 
+@pytest.mark.fault("A10")
 @pytest.mark.parametrize("value", [" ", "a:b{c}*?[d]|#", "😀", "é", '"', "x" * MAX_IDENTIFIER_LENGTH])
 def test_any_printable_text_is_an_identifier_and_stays_as_it_is(value: str) -> None:
     assert require_identifier("field", value) == value
 
 
+@pytest.mark.fault("A10")
 @pytest.mark.parametrize(
     ("value", "problem"),
     [

@@ -17,6 +17,7 @@ class TestComplete:
         assert (after.state, after.finished_at_ms) == (StepState.COMPLETED, 21_000)
         assert (after.deadline_ms, after.deadline_kind, after.is_leased) == (None, None, False)
 
+    @pytest.mark.fault("A3")
     def test_a_step_is_completed_without_having_started(self) -> None:
         transition = outcomes.complete(PENDING, now_ms=1_000, by="webhook")
 
@@ -33,6 +34,7 @@ class TestComplete:
         assert not outcomes.complete(COMPLETED, run_id="run", now_ms=22_000).is_change
         assert not outcomes.complete(COMPLETED, now_ms=22_000).is_change
 
+    @pytest.mark.fault("A2")
     def test_a_second_completion_by_another_run_is_only_logged(self) -> None:
         transition = outcomes.complete(COMPLETED, run_id="other", now_ms=22_000)
 
@@ -40,6 +42,7 @@ class TestComplete:
         assert kinds(transition) == [EventKind.OUTCOME_LATE]
         assert transition.verdict is Verdict.FINISHED
 
+    @pytest.mark.fault("A2")
     @pytest.mark.parametrize("finished", [FAILED, CANCELLED], ids=lambda step: step.state)
     def test_a_late_completion_is_only_logged_after_giving_up(self, finished: ProcessStep) -> None:
         transition = outcomes.complete(finished, run_id="run", now_ms=22_000)

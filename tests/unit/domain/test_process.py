@@ -97,6 +97,7 @@ class TestStart:
         with pytest.raises(errors.DefinitionError, match="more than one step named a"):
             start(ProcessStep("a"), ProcessStep("b"), ProcessStep("a"))
 
+    @pytest.mark.fault("A8")
     def test_more_steps_than_a_store_can_take_at_once_are_refused(self) -> None:
         with pytest.raises(errors.DefinitionError, match="the most is"):
             start(*(ProcessStep(f"step {number}") for number in range(MAX_STEPS + 1)))
@@ -108,6 +109,7 @@ class TestStart:
         with pytest.raises(errors.InvalidIdentifier, match=f"{field} '' is empty"):
             Process.start(**parts | {field: ""}, steps=[ProcessStep("a")])
 
+    @pytest.mark.fault("A11")
     @pytest.mark.parametrize("deadline_ms", [0, -1, 1.5, True])
     def test_a_deadline_that_makes_no_sense_is_refused(self, deadline_ms: Any) -> None:
         with pytest.raises(errors.DefinitionError, match="deadline_ms"):

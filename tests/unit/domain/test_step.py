@@ -7,6 +7,7 @@ from trellis_celery import errors
 from trellis_celery.domain.step import MAX_DURATION_MS, MAX_RETRIES, ProcessStep, StepState
 
 
+@pytest.mark.fault("A11")
 @pytest.mark.parametrize("timeout_ms", [0, -1, MAX_DURATION_MS + 1, 1.5, float("nan"), float("inf"), True, "1000"])
 def test_a_timeout_that_makes_no_sense_is_refused(timeout_ms: Any) -> None:
     with pytest.raises(errors.DefinitionError, match="timeout_ms"):

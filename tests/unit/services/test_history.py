@@ -172,6 +172,7 @@ def test_big_processes_make_small_batches(world: World) -> None:
     assert [len(batch) for batch in world.archive.batches] == [2, 1]
 
 
+@pytest.mark.fault("A20")
 def test_a_pass_ends_in_time_and_leaves_the_rest_to_the_next(world: World) -> None:
     world.finish(30)
 
@@ -189,6 +190,7 @@ def test_a_pass_ends_in_time_and_leaves_the_rest_to_the_next(world: World) -> No
 # An archive that does not work
 
 
+@pytest.mark.fault("A19")
 @pytest.mark.parametrize("error", [errors.StoreUnavailable("down"), errors.SchemaOutdated(found="1", needed="2")])
 def test_while_the_archive_is_down_everything_waits_and_is_counted(
     world: World, error: Exception, caplog: pytest.LogCaptureFixture
@@ -242,6 +244,7 @@ def test_a_process_that_cannot_be_read_does_not_stop_the_others(world: World, mo
     assert (report.archived, report.failed, report.waiting) == (2, 1, 1)
 
 
+@pytest.mark.fault("A19")
 def test_what_waits_is_bounded_and_nothing_is_dropped_before_its_time(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -276,6 +279,7 @@ def test_an_archived_process_leaves_the_store_when_its_retention_is_over(world: 
     assert service.get_process(process.id).is_completed()
 
 
+@pytest.mark.fault("A20")
 def test_without_an_archive_finished_processes_go_after_their_retention(world: World) -> None:
     world.finish(25)
     live = world.start()

@@ -125,6 +125,7 @@ class TestFind:
             with pytest.raises(errors.ProcessNotFound):
                 act(process_id)
 
+    @pytest.mark.fault("A6")
     def test_a_step_of_an_unknown_process_is_not_found(self, service: ProcessService) -> None:
         with pytest.raises(LookupError):
             service.complete_step(UNKNOWN_ID, "a")
@@ -162,6 +163,7 @@ class TestSteps:
         assert service.get_process(process.id).is_completed()
         assert [event.by for event in service.history(process.id)] == ["", "", "webhook", ""]
 
+    @pytest.mark.fault("A6")
     def test_a_step_that_does_not_exist_is_not_found(self, service: ProcessService) -> None:
         process = start(service)
 
