@@ -34,7 +34,7 @@ class Run(NamedTuple):
 
 class Ledger:
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         with self._open() as file:
             file.execute("PRAGMA journal_mode = WAL")
             file.execute(_TABLE)
@@ -66,5 +66,5 @@ class Ledger:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self._path, timeout=30, isolation_level=None)) as file:
+        with closing(sqlite3.connect(self.path, timeout=30, isolation_level=None)) as file:
             yield file

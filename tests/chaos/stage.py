@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -13,9 +13,10 @@ from kombu.exceptions import OperationalError
 from tests.chaos import STRICT
 from tests.chaos.client import Client
 from tests.chaos.ledger import LEDGER, Ledger
-from tests.chaos.servers import RabbitMQ, Server, Valkey
+from tests.chaos.servers import RabbitMQ, Server
 from tests.support.cluster import Cluster
 from tests.support.programs import Program
+from tests.support.redis_server import DURABLE, RedisServer
 from trellis_celery.errors import TrellisError
 from trellis_celery.plugin.requeue import CeleryRequeuer
 from trellis_celery.ports import Sending, StepKey
@@ -82,15 +83,25 @@ class Stage:
 @contextmanager
 def stage(directory: Path, *, broker: str, every_s: float) -> Iterator[Stage]:
     """All of it, on servers of its own. `broker`: "redis" or "rabbitmq". `every_s`: seconds between two orders."""
-    store = Valkey(directory, "store", is_durable=True)
-    broker_server: Server = (
-        RabbitMQ(directory) if broker == "rabbitmq" else Valkey(directory, "broker", is_durable=False)
-    )
-    ledger_path = directory / "ledger.sqlite3"
-    with pytest.MonkeyPatch.context() as environment, closing(store), closing(broker_server):
+    ledger = Ledger(directory / "ledger.sqlite3")
+    with pytest.MonkeyPatch.context() as environment, ExitStack() as stack:
         environment.setenv(STRICT, "1")
-        environment.setenv(LEDGER, str(ledger_path))
-        url = broker_server.url + ("/0" if broker == "redis" else "")
-        made = Cluster("tests.chaos.app", redis_url=store.url, directory=directory, broker_url=url)
-        with closing(made):
-            yield Stage(made, store=store, broker=broker_server, ledger=Ledger(ledger_path), every_s=every_s)
+        environment.setenv(LEDGER, str(ledger.path))
+        store = stack.enter_context(RedisServer(_made(directory / "store"), *DURABLE, name="store"))
+        server: Server
+        if broker == "rabbitmq":
+            server = rabbitmq = stack.enter_context(RabbitMQ(_made(directory / "broker")))
+            url = rabbitmq.url
+        else:
+            server = redis = stack.enter_context(RedisServer(_made(directory / "broker"), name="broker"))
+            url = redis.url()
+        cluster = Cluster(
+            "tests.chaos.app", redis_url=f"redis://{store.host}:{store.port}", directory=directory, broker_url=url
+        )
+        stack.enter_context(closing(cluster))
+        yield Stage(cluster, store=store, broker=server, ledger=ledger, every_s=every_s)
+
+
+def _made(directory: Path) -> Path:
+    directory.mkdir()
+    return directory

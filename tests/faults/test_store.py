@@ -67,6 +67,26 @@ def test_s1_a_task_that_is_sent_while_the_store_is_down_goes_out_and_is_counted(
 
 
 @pytest.mark.fault("S1")
+def test_s1_what_was_sent_while_the_store_was_down_is_sent_again_when_the_broker_loses_it(
+    cluster: Cluster, store: RedisServer
+) -> None:
+    process = start(cluster)
+    store.kill()
+    try:
+        with process:
+            cluster.module.carry.apply_async(queue="forgetful")
+    finally:
+        store.start()
+    with cluster.broker() as broker:
+        eventually(lambda: broker.delete("forgetful"), what="the message lost")
+
+        eventually(lambda: broker.llen("forgetful"), what="the message sent again")
+
+    cluster.consume("forgetful", by="worker")
+    eventually(lambda: process.refresh().state == "completed", what="completed")
+
+
+@pytest.mark.fault("S1")
 def test_s1_where_tracking_is_a_must_the_caller_is_told_and_nothing_is_sent(
     cluster: Cluster, store: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

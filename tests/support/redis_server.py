@@ -99,6 +99,11 @@ class RedisServer:
         assert self._program is not None
         self._program.signal_all(signal.SIGCONT)
 
+    def cut_connections(self) -> None:
+        """All but the one that asks for it."""
+        with self.client() as client:
+            client.client_kill_filter(_type="normal", skipme=True)
+
     def wait_for(self, section: str, is_so: Callable[[dict[str, Any]], object], *, what: str) -> None:
         """Until its INFO says so."""
         with self.client(decode_responses=True) as client:

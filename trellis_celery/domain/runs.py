@@ -14,12 +14,20 @@ from trellis_celery.domain.transitions import HANDOFF_MS, Transition, Verdict, i
 
 
 def queue(
-    step: ProcessStep, *, task_id: str, args_digest: str, now_ms: int, delay_ms: int = 0, is_own_run: bool = False
+    step: ProcessStep,
+    *,
+    task_id: str,
+    args_digest: str,
+    now_ms: int,
+    delay_ms: int = 0,
+    is_own_run: bool = False,
+    is_late: bool = False,
 ) -> Transition:
     """A message for the step is about to be published for the first time.
 
     `delay_ms`: how long it waits on purpose. `is_own_run`: the publisher is the running step itself, so this is a call
-    of its own, which cannot be the step's.
+    of its own, which cannot be the step's. `is_late`: the message has gone out before this could be written, and a run
+    may have started; written it is all the same, for the message's sake.
     """
     if step.task_id is None and not step.state.is_terminal:
         attempt = max(step.attempt, 1)
@@ -33,6 +41,8 @@ def queue(
             deadline_kind=DeadlineKind.QUEUE,
         )
         return Transition(step, after, (Event(EventKind.STEP_QUEUED, step.name, attempt, now_ms, task_id),))
+    if is_late and step.task_id == task_id and not step.state.is_terminal:
+        return Transition(step, step, (Event(EventKind.STEP_QUEUED, step.name, step.attempt, now_ms, task_id),))
     if step.task_id == task_id:  # sent once more under the id that it had: by a chain that is sent again, for instance
         may_start = step.run_id is None and not step.state.is_terminal
         return Transition(step, step, verdict=Verdict.ACCEPTED if may_start else Verdict.DUPLICATE)

@@ -94,7 +94,7 @@ UNTRACKED_WHAT = (
     "revoked",
     "unknown",
     "postrun",
-    "outcome",
+    "kept",
     "signature",
 )
 UNTRACKED = _counter("untracked", ("what",), "Calls and runs that went on untracked because the store failed")

@@ -27,7 +27,7 @@ from trellis_celery.plugin.exchange import ExchangeAnnouncer
 from trellis_celery.plugin.fence import guard
 from trellis_celery.plugin.handle import ProcessHandle
 from trellis_celery.plugin.headers import Header
-from trellis_celery.plugin.kept import KeptOutcomes
+from trellis_celery.plugin.kept import KeptWrites
 from trellis_celery.plugin.publishing import track_publishing
 from trellis_celery.plugin.requeue import CeleryRequeuer
 from trellis_celery.plugin.signing import Signer
@@ -77,7 +77,7 @@ class Trellis:
         #: What tracking could not do since this process started, by what it was about.
         self.untracked = Untracked(lambda: self.store)
         #: What the store is still to be told of.
-        self.kept = KeptOutcomes(lambda: self.recorder, self._count_unwritten)
+        self.kept = KeptWrites(lambda: self.recorder, self._count_unwritten)
         self._given_sinks = tuple(sinks)
         #: The worker that this process belongs to; None: to none.
         self._worker_name: str | None = None
@@ -266,7 +266,7 @@ class Trellis:
 
     def _count_unwritten(self, key: StepKey, error: Exception) -> None:
         header = Header(process_id=key.process_id, process_type="", step_name=key.step_name)
-        self.count_untracked("outcome", header, error)
+        self.count_untracked("kept", header, error)
 
     def require_guards(self) -> None:
         """Guard the tasks that were defined since: one that is run eagerly meets no worker that would."""

@@ -143,8 +143,8 @@ class _Publication:
     def track(self) -> None:
         """Write the header, after the store knows that the message is coming.
 
-        A store that cannot be written is logged and counted, and the message goes out; with `trellis_strict` the error
-        is raised instead, and nothing is sent.
+        A store that cannot be written is logged and counted, and the message goes out; the store is told later. With
+        `trellis_strict` the error is raised instead, and nothing is sent.
         """
         header = self._header()
         headers.write(header, self._headers, self._trellis.signer)
@@ -156,6 +156,15 @@ class _Publication:
             if self._trellis.settings.strict:
                 raise
             self._trellis.count_untracked("publish", header, error)
+            if isinstance(error, errors.StoreUnavailable):
+                self._tell_later(header)
+
+    def _tell_later(self, header: Header) -> None:
+        """Have the message's clock started when the store is back, and before it hears how the sending run ended."""
+        rule = self._rule(header, is_late=True)
+        self._trellis.kept.keep(self._key(header), rule, self._stored_message())
+        if self._sender.run is not None:
+            self._sender.run.has_untold = True
 
     def refuse_old_protocol(self) -> None:
         """A message of Celery 3 has no headers to put ours into."""
@@ -206,10 +215,10 @@ class _Publication:
         own_run = self._own_run(header)
         is_resent = header is self._sender.header
         transition = self._trellis.recorder.apply(
-            StepKey(header.process_id, header.step_name or ""),
-            self._queue_again(header, own_run) if is_resent else self._queue_first(own_run),
+            self._key(header),
+            self._rule(header),
             guess=own_run.record if own_run else None if is_resent else header.record,
-            message=message.capture(self._body, self._options).dump(),
+            message=self._stored_message(),
         )
         self._note(transition.after)
         if own_run is not None:
@@ -230,13 +239,24 @@ class _Publication:
             traceparent=header.traceparent,
         )
 
-    def _queue_first(self, own_run: Run | None) -> Rule:
+    def _key(self, header: Header) -> StepKey:
+        return StepKey(header.process_id, header.step_name or "")
+
+    def _stored_message(self) -> bytes:
+        return message.capture(self._body, self._options).dump()
+
+    def _rule(self, header: Header, *, is_late: bool = False) -> Rule:
+        """What the message makes of its step. `is_late`: it has gone out before the store is told."""
+        own_run = self._own_run(header)
+        if header is self._sender.header:
+            return self._queue_again(header, own_run)
         return partial(
             runs.queue,
             task_id=self.task_id or "",
             args_digest=message.args_digest(self._body, self._options.get("serializer")),
             delay_ms=self._delay_ms(),
             is_own_run=own_run is not None,
+            is_late=is_late,
         )
 
     def _queue_again(self, header: Header, own_run: Run | None) -> Rule:

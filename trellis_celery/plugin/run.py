@@ -57,6 +57,8 @@ class Run:
         #: The attempt that this is a run of, whichever is current by now.
         self.attempt = max(header.attempt, 1)
         self.is_settled = False
+        #: Whether the store has yet to be told of a message that this run sent: before it is told how the run ended.
+        self.has_untold = False
         self._recorder = recorder
         self._celery_retries = celery_retries
         self._lease_ms = lease_ms
@@ -217,13 +219,14 @@ class Run:
 
     def _apply_or_keep(self, rule: Rule) -> Verdict:
         """The verdict; of an outcome that is written later, the one that is to be expected."""
-        try:
-            return self._apply(rule).verdict
-        except errors.StoreUnavailable:
-            if self._keep is None:
-                raise
-            self._keep(self.key, rule)
-            return Verdict.ACCEPTED
+        if self._keep is None or not self.has_untold:
+            try:
+                return self._apply(rule).verdict
+            except errors.StoreUnavailable:
+                if self._keep is None:
+                    raise
+        self._keep(self.key, rule)
+        return Verdict.ACCEPTED
 
     def _apply(self, rule: Rule) -> Transition:
         transition = self._recorder.apply(self.key, rule, guess=self._step, lease_ms=self._lease_ms)

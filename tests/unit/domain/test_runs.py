@@ -25,6 +25,20 @@ class TestQueue:
         assert not transition.is_change
         assert transition.verdict is Verdict.ACCEPTED
 
+    def test_what_went_out_before_it_could_be_written_is_written_beside_the_run_that_it_started(self) -> None:
+        started = runs.start(PENDING, run_id="run", task_id="task", now_ms=11_000).after
+
+        transition = runs.queue(started, task_id="task", args_digest="args", now_ms=12_000, is_late=True)
+
+        assert transition.after == started
+        assert transition.is_change
+        assert kinds(transition) == [EventKind.STEP_QUEUED]
+
+    def test_what_went_out_before_it_could_be_written_changes_no_step_that_has_ended(self) -> None:
+        done = replace(COMPLETED, task_id="task")
+
+        assert not runs.queue(done, task_id="task", args_digest="args", now_ms=12_000, is_late=True).is_change
+
     def test_the_same_call_under_another_id_is_a_duplicate(self) -> None:
         transition = runs.queue(QUEUED, task_id="other", args_digest="args", now_ms=11_000)
 

@@ -134,4 +134,4 @@ def test_an_app_tells_its_store_after_the_next_write_that_succeeds(store: Store)
 def test_metrics_know_everything_that_can_go_on_untracked() -> None:
     receivers = {name.removeprefix("on_") for name in vars(signals) if name.startswith("on_")}
 
-    assert set(UNTRACKED_WHAT) == receivers | {"publish", "outcome", "signature"}
+    assert set(UNTRACKED_WHAT) == receivers | {"publish", "kept", "signature"}
