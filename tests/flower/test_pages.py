@@ -211,6 +211,7 @@ def test_a_process_that_is_not_there_is_a_page_that_says_so(visitor: Visitor) ->
         assert "No process has the id" in Words(page).text
 
 
+@pytest.mark.fault("X3")
 def test_what_people_wrote_is_text_and_nothing_else(visitor: Visitor) -> None:
     process_id = visitor.get("/api/trellis/processes", type=MARKUP).data["processes"][0]["id"]
     process_page = f"/trellis/process/{process_id}"
@@ -250,6 +251,7 @@ def test_pages_load_nothing_from_elsewhere(visitor: Visitor) -> None:
                 assert visitor.get(url).status == 200
 
 
+@pytest.mark.fault("X5")
 def test_the_arguments_of_tasks_are_nowhere(visitor: Visitor) -> None:
     process_id = visitor.process_id("order-1073")
     paths = ["/trellis", "/trellis/incidents", f"/trellis/process/{process_id}", f"/api/trellis/processes/{process_id}"]

@@ -85,6 +85,7 @@ def test_while_the_store_takes_its_time_flower_serves_everybody_else(slow: Flowe
     assert others == [200] * 20
 
 
+@pytest.mark.fault("C2")
 def test_the_head_is_red_and_says_what_to_do_once_three_checks_are_missing(late_by: Callable[[int], Visitor]) -> None:
     in_time, late, never = late_by(6_000), late_by(6_001), late_by(0)
 

@@ -84,6 +84,7 @@ def heard_of(cluster: Cluster, queue: Any) -> list[str]:
     return heard
 
 
+@pytest.mark.fault("X5")
 def test_a_secret_argument_is_seen_nowhere(cluster: Cluster, archive: Path, tmp_path: Path) -> None:
     store_url = f"{cluster.redis_url}/{STORE_DB}"
     with cluster.app.connection_for_read() as connection, Listener(cluster.app) as listener:

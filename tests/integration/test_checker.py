@@ -83,6 +83,7 @@ def django_beat(directory: Path) -> tuple[list[str], dict[str, str]]:
     return ["-S", "django_celery_beat.schedulers:DatabaseScheduler"], env
 
 
+@pytest.mark.fault("C9")
 @pytest.mark.usefixtures("programs")
 @pytest.mark.parametrize("scheduler", [default_beat, redbeat, django_beat], ids=lambda one: one.__name__)
 def test_beat_has_the_check_run_every_interval(
@@ -121,6 +122,7 @@ def test_a_worker_killed_with_9_is_noticed_in_its_lease_and_an_interval(cluster:
     assert process.steps["work"].retry_count == 1
 
 
+@pytest.mark.fault("C2")
 @pytest.mark.usefixtures("programs")
 def test_without_beat_any_worker_notices(cluster: Cluster) -> None:
     victim = cluster.worker("-Q", "victim", name="victim-2")
@@ -137,6 +139,7 @@ def test_without_beat_any_worker_notices(cluster: Cluster) -> None:
     eventually(lambda: process.refresh().state == "completed", what="completed")
 
 
+@pytest.mark.fault("C7")
 @pytest.mark.usefixtures("programs")
 def test_a_worker_whose_every_slot_hangs_behind_a_full_queue_still_checks(cluster: Cluster) -> None:
     cluster.worker("-Q", "hung,checking", name="hung", concurrency=1)
@@ -224,6 +227,7 @@ def start(app: Celery, process_type: type[ProcessType], number: int = 0, queue: 
     return process
 
 
+@pytest.mark.fault("C1")
 def test_checkers_that_all_look_at_once_send_each_step_once(redis_url: str) -> None:
     app = new_app(redis_url)
     for number in range(100):
@@ -312,7 +316,7 @@ HARM = [
 QUEUES = {lose_the_queue: "gone", make_the_queue_a_string: "bad"}
 
 
-@pytest.mark.fault("S8")
+@pytest.mark.fault("S8", "C6")
 @pytest.mark.parametrize("harm", HARM, ids=lambda harm: harm.__name__)
 def test_one_poisoned_step_does_not_stop_the_others(
     redis_url: str, harm: Callable[[redis.Redis, Keys, str], object]
@@ -335,6 +339,7 @@ def test_one_poisoned_step_does_not_stop_the_others(
         app.close()
 
 
+@pytest.mark.fault("C6")
 def test_however_many_messages_the_broker_refuses_those_behind_them_are_sent(redis_url: str) -> None:
     app = new_app(redis_url)
     for number in range(5):

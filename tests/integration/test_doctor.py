@@ -116,6 +116,7 @@ def test_a_warning_is_only_for_the_strict(cluster: Cluster) -> None:
     cluster.trellis.store.client.delete("trellis:last_check")
 
 
+@pytest.mark.fault("C2")
 @pytest.mark.usefixtures("programs")
 def test_a_check_that_workers_made_in_place_of_beat_is_a_warning(cluster: Cluster) -> None:
     cluster.worker(name="stand-in")

@@ -14,6 +14,7 @@ def test_text_as_people_write_it_stays_as_it_is() -> None:
     assert visible("Überweisung an 診療所 №7 👍") == "Überweisung an 診療所 №7 👍"
 
 
+@pytest.mark.fault("X9")
 def test_what_could_drive_a_terminal_or_turn_the_writing_becomes_question_marks() -> None:
     shown = visible(HOSTILE)
 
@@ -21,10 +22,12 @@ def test_what_could_drive_a_terminal_or_turn_the_writing_becomes_question_marks(
     assert shown.startswith("?[31m ?]0;title?")
 
 
+@pytest.mark.fault("X9")
 def test_text_stays_in_one_line() -> None:
     assert visible("one\ntwo\tthree\u2028four\u00a0five") == "one two three four five"
 
 
+@pytest.mark.fault("X9")
 def test_json_is_harmless_to_look_at_and_still_says_the_same() -> None:
     value = {"error": HOSTILE, "name": "診療所 \U000e0041"}
 

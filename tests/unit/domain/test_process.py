@@ -97,7 +97,7 @@ class TestStart:
         with pytest.raises(errors.DefinitionError, match="more than one step named a"):
             start(ProcessStep("a"), ProcessStep("b"), ProcessStep("a"))
 
-    @pytest.mark.fault("A8")
+    @pytest.mark.fault("A8", "X10")
     def test_more_steps_than_a_store_can_take_at_once_are_refused(self) -> None:
         with pytest.raises(errors.DefinitionError, match="the most is"):
             start(*(ProcessStep(f"step {number}") for number in range(MAX_STEPS + 1)))

@@ -14,6 +14,7 @@ def test_a_timeout_that_makes_no_sense_is_refused(timeout_ms: Any) -> None:
         ProcessStep("step", timeout_ms=timeout_ms)
 
 
+@pytest.mark.fault("X10")
 @pytest.mark.parametrize("retries", [-1, MAX_RETRIES + 1, 1.0, False, None])
 def test_a_number_of_retries_that_makes_no_sense_is_refused(retries: Any) -> None:
     with pytest.raises(errors.DefinitionError, match="retries_permitted"):

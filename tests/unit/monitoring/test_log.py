@@ -29,6 +29,7 @@ def test_what_needs_attention_is_logged_louder_than_what_does_not(
     ]
 
 
+@pytest.mark.fault("X9")
 def test_a_detail_from_outside_cannot_forge_a_log_line(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="trellis_celery.events")
 

@@ -249,6 +249,7 @@ class TestRetrying:
 
 
 class TestCrashes:
+    @pytest.mark.fault("C5")
     def test_what_a_checker_claimed_before_it_died_is_sent_by_the_next(self, world: World) -> None:
         process = world.process()
         world.run(process)
@@ -309,6 +310,7 @@ class TestCrashes:
         assert world.check().resent == 1
         assert world.step(process).attempt == 2
 
+    @pytest.mark.fault("C6")
     def test_a_message_that_can_never_be_sent_uses_up_the_retries_and_fails_the_step(self, world: World) -> None:
         process = world.process()
         world.run(process)
@@ -617,6 +619,7 @@ class TestBounds:
 
         assert world.check().retried == 10
 
+    @pytest.mark.fault("C4")
     def test_a_pass_ends_when_its_time_is_used_up(self) -> None:
         world = World(batch_size=3, budget_ms=100)
         for number in range(10):
