@@ -7,7 +7,7 @@ call things is in them as a digest only, so what is found has to be compared wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from trellis_celery.domain.process import Process
@@ -85,17 +85,17 @@ def all_of_class(process_type: str, class_number: int) -> tuple[bytes, bytes]:
     return b"[" + start, b"(" + start + b"\xff" * (_POSITION + 1)
 
 
-def ranges(only: ProcessFilter, *, shards: tuple[str, ...], types: list[str]) -> list[Range]:
-    """The lists that together have all that the filter asks for. `types`: the process types that there are."""
+def ranges(only: ProcessFilter, types: Mapping[str, Sequence[str]]) -> list[Range]:
+    """The lists that together have all that the filter asks for. `types`: by shard, the process types to look for."""
     if only.aggregate_id is not None:
-        starts = [BY_AGGREGATE + ANY_CLASS + digest(only.aggregate_id)]
-    else:
-        starts = [
-            _start_of(process_type, only.tenant_id, class_number)
-            for process_type in ([only.process_type] if only.process_type is not None else types)
-            for class_number in classes.numbers_for(only)
-        ]
-    return [Range(shard, start) for start in starts for shard in shards]
+        start = BY_AGGREGATE + ANY_CLASS + digest(only.aggregate_id)
+        return [Range(shard, start) for shard in types]
+    return [
+        Range(shard, _start_of(process_type, only.tenant_id, class_number))
+        for shard, of_shard in types.items()
+        for process_type in of_shard
+        for class_number in classes.numbers_for(only)
+    ]
 
 
 #: Reads the first entries of each range, from its greatest entry down: (range, greatest, least), how many.

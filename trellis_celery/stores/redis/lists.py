@@ -25,14 +25,17 @@ class ProcessLists:
     # By filter
 
     def processes(self, only: ProcessFilter, *, limit: int, after: Position | None) -> list[ProcessSummary]:
-        types = self._types() if only.process_type is None and only.aggregate_id is None else []
-        ranges = listing.ranges(only, shards=ALL_SHARDS, types=types)
+        ranges = listing.ranges(only, self._types(only))
         pages = listing.pages(ranges, only, after=after, limit=limit, read=self._read_ranges)
         return list(islice(filter(only.matches, self._summaries(pages)), limit))
 
-    def _types(self) -> list[str]:
+    def _types(self, only: ProcessFilter) -> dict[str, list[str]]:
+        """By shard, the process types to look for: the one that is asked for, or those that there are."""
+        if only.process_type is not None or only.aggregate_id is not None:
+            return {shard: [only.process_type or ""] for shard in ALL_SHARDS}
         replies = self._line.round_trip(lambda pipe: [pipe.smembers(self._keys.types(shard)) for shard in ALL_SHARDS])
-        return sorted({name.decode() for name in chain.from_iterable(all_good(replies))})
+        names = ([name.decode() for name in found] for found in all_good(replies))
+        return dict(zip(ALL_SHARDS, names, strict=True))
 
     def _read_ranges(self, parts: Sequence[tuple[listing.Range, bytes, bytes]], count: int) -> list[list[bytes]]:
         replies = self._line.round_trip(
