@@ -14,6 +14,8 @@ APP = "tests.support.apps.breaking"
 
 #: The variable that says where processes are kept, if not beside the results.
 STORE = "BREAKING_STORE"
+#: Set for a worker that is as patient as Celery and trellis are if nothing is said, or nearly.
+FAR = "BREAKING_FAR"
 
 
 @dataclass
@@ -61,7 +63,10 @@ def send(
 
 
 def wait_until_completed(*sent: Sent, within_s: float = 20) -> None:
-    def left() -> list[str]:
-        return [one.task_id for one in sent if one.step.state != "completed"]
+    def left() -> list[Any]:
+        return [one.step for one in sent if one.step.state != "completed"]
 
-    eventually(lambda: not left(), within_s=within_s, what="every step completed")
+    try:
+        eventually(lambda: not left(), within_s=within_s, what="every step completed")
+    except AssertionError as error:
+        raise AssertionError(f"{error}; left: {left()}") from None

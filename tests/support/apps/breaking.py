@@ -9,17 +9,21 @@ from typing import Any
 from celery import Task
 
 from tests.support.apps.making import make_app
-from tests.support.breaking import STORE
+from tests.support.breaking import FAR, STORE
 from trellis_celery import ProcessType, Step, process_step
 
-#: Redis gives back what a worker held when its connection broke. RabbitMQ does so by itself.
-_OPTIONS: dict[str, Any] = {"visibility_timeout": 1, "unacked_restore_interval": 0.5, "unacked_restore_throttle": 1}
+#: So soon is brought again from Redis what a worker does not acknowledge. RabbitMQ notices by itself.
+_OPTIONS: dict[str, Any] = {"visibility_timeout": 2, "unacked_restore_interval": 0.5, "unacked_restore_throttle": 1}
+
+IS_FAR = bool(os.environ.get(FAR))
 
 app, trellis, diary = make_app(
     "breaking",
-    trellis_store_timeout_ms=1_000,
+    trellis_store_timeout_ms=5_000 if IS_FAR else 1_000,
 )
-if app.conf.broker_url.startswith("redis"):
+if IS_FAR:
+    app.conf.trellis_worker_lost_ms = 3_000
+elif app.conf.broker_url.startswith("redis"):
     app.conf.broker_transport_options = _OPTIONS
 if os.environ.get(STORE):
     app.conf.trellis_url = os.environ[STORE]
@@ -55,3 +59,7 @@ def carry_late(self: Task, seconds: float = 0) -> str:
     time.sleep(seconds)
     diary.write(f"ended {self.request.id}")
     return "carried"
+
+
+@app.task(name="breaking.untracked")
+def untracked() -> None: ...
