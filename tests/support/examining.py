@@ -50,11 +50,11 @@ def close(trellis: Trellis) -> None:
     trellis.app.close()
 
 
-def seen(trellis: Trellis, *, patience_s: float = 0.1) -> Report:
-    """The report; `patience_s`: how long workers may take to answer."""
+def seen(trellis: Trellis, *types: type[ProcessType], patience_s: float = 0.1) -> Report:
+    """The report of these types, or of ours; `patience_s`: how long workers may take to answer."""
     before_s, workers.PATIENCE_S = workers.PATIENCE_S, patience_s
     try:
-        return examine(trellis, [Examined])
+        return examine(trellis, types or [Examined])
     finally:
         workers.PATIENCE_S = before_s
 
