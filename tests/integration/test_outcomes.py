@@ -207,6 +207,8 @@ class Death:
     attempts: int = 1
     runs: int = 1
     error: str = ""
+    #: Of the worker.
+    options: tuple[str, ...] = ()
     #: As of `Row`.
     fault: str = ""
 
@@ -223,6 +225,17 @@ DEATHS = {
     "warm shutdown": Death("naps", asked(signal.SIGTERM), fault="W12"),
     "cold shutdown, early ack": Death("sleeps", asked(signal.SIGQUIT), attempts=2, runs=2, fault="W12"),
     "cold shutdown, late ack": Death("sleeps_late", asked(signal.SIGQUIT), attempts=2, runs=2, fault="W12"),
+    "soft shutdown, long enough": Death(
+        "naps", asked(signal.SIGQUIT), options=("--", "worker.soft_shutdown_timeout=10"), fault="W12"
+    ),
+    "soft shutdown, not long enough": Death(
+        "sleeps",
+        asked(signal.SIGQUIT),
+        attempts=2,
+        runs=2,
+        options=("--", "worker.soft_shutdown_timeout=1"),
+        fault="W12",
+    ),
     "whole worker killed, early ack": Death("sleeps", Program.kill, attempts=2, runs=2, fault="W3"),
     "whole worker killed, late ack": Death("sleeps_late", Program.kill, attempts=2, runs=2, fault="W3"),
     "main process killed": Death("sleeps", kill_main_only, attempts=2, runs=2, fault="W3"),
@@ -241,7 +254,8 @@ def killed(cluster: Cluster, request: pytest.FixtureRequest) -> dict[str, Killed
     wanted = {item.callspec.params.get("death") for item in request.session.items if hasattr(item, "callspec")}
     queues = {name: f"dying-{number}" for number, name in enumerate(DEATHS) if name in wanted}
     workers = {
-        name: cluster.worker("-Q", queue, name=queue, concurrency=1, wait=False) for name, queue in queues.items()
+        name: cluster.worker("-Q", queue, *DEATHS[name].options, name=queue, concurrency=1, wait=False)
+        for name, queue in queues.items()
     }
     killed = {}
     for name, worker in workers.items():
