@@ -82,7 +82,7 @@ def test_c4_checks_that_outlast_their_interval_overlap_without_harm_and_each_has
                 store, ProcessStep("step", timeout_ms=1, retries_permitted=1), aggregate_id=str(number)
             )
             builders.apply(store, process, builders.queue(at_ms=store.now_ms()), message=b"message")
-            builders.apply(store, process, builders.start(at_ms=store.now_ms(), is_leased=False))
+            builders.apply(store, process, builders.start(at_ms=store.now_ms() - 1_000, is_leased=False))
         requeuers = [_Slow() for _ in range(checkers)]
         gate = Barrier(checkers)
 
