@@ -57,6 +57,8 @@ class Run:
         #: The attempt that this is a run of, whichever is current by now.
         self.attempt = max(header.attempt, 1)
         self.is_settled = False
+        #: What the body raised, until the run is over.
+        self.raised: BaseException | None = None
         #: Whether the store has yet to be told of a message that this run sent: before it is told how the run ended.
         self.has_untold = False
         self._recorder = recorder
@@ -111,10 +113,14 @@ class Run:
 
     def execute(self, body: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """What the body returns. Spans that it begins are children of the run's."""
-        if self._span is None:
-            return body(*args, **kwargs)
-        with self._span.current():
-            return body(*args, **kwargs)
+        try:
+            if self._span is None:
+                return body(*args, **kwargs)
+            with self._span.current():
+                return body(*args, **kwargs)
+        except BaseException as error:
+            self.raised = error
+            raise
 
     def claim_finish(self) -> None:
         """The body has returned; links and chain go out next. Raises Ignore if they are not this run's to send.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 import sys
+import traceback
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +19,7 @@ from weakref import WeakValueDictionary
 
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import signals, states
-from celery.exceptions import Ignore, Reject
+from celery.exceptions import Ignore, Reject, Retry
 from celery.worker import state
 
 from trellis_celery import errors
@@ -246,8 +247,11 @@ def on_postrun(sender: Any, state: str | None, retval: Any, **_: Any) -> None:
         return
     if state == states.RETRY:
         run.end_span(SpanOutcome.RETRYING)
-    if not run.is_settled:
-        _settle(run, state, retval, is_eager=sender.request.is_eager)
+    try:
+        if not run.is_settled:
+            _settle(run, state, retval, is_eager=sender.request.is_eager)
+    finally:
+        run.raised = None  # its traceback leads back here
 
 
 def _settle(run: Run, state: str | None, retval: Any, *, is_eager: bool) -> None:
@@ -257,12 +261,36 @@ def _settle(run: Run, state: str | None, retval: Any, *, is_eager: bool) -> None
         _settle_rejected(run, retval)
     elif state == states.RETRY and is_eager:
         run.release(resend_in_ms=transitions.HANDOFF_MS)
+    elif state == states.SUCCESS:
+        _settle_returned(run)
     elif state not in states.ALL_STATES:
-        error = sys.exc_info()[1]  # the run was ended by what is on its way up
-        if isinstance(error, Exception):
-            run.fail(_describe(error))
+        # A hook, or the result backend, may have raised after the body did.
+        error = run.raised or sys.exc_info()[1]
+        if isinstance(error, Retry) and not is_eager:
+            run.end_span(SpanOutcome.RETRYING)  # it was published before it was raised
         else:
-            run.lose(f"the run ended without an outcome: {_describe(error)}")
+            _settle_raised(run, error)
+
+
+def _settle_returned(run: Run) -> None:
+    """Celery raised after the body had returned: links and chain could not be sent, or else its result not be kept."""
+    error = sys.exc_info()[1]
+    if error is None or _is_out_of(error, "mark_as_done"):
+        run.complete()
+    else:
+        _settle_raised(run, error)
+
+
+def _settle_raised(run: Run, error: BaseException | None) -> None:
+    if isinstance(error, Exception):
+        run.fail(_describe(error))
+    else:
+        run.lose(f"the run ended without an outcome: {_describe(error)}")
+
+
+def _is_out_of(error: BaseException, function: str) -> bool:
+    """Whether it was raised within a call of a function of this name."""
+    return any(frame.f_code.co_name == function for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _settle_ignored(run: Run, reason: Any) -> None:
