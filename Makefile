@@ -9,9 +9,6 @@ ARGS   ?=
 BIN := $(VENV)/bin
 # `python3 -m venv` alone needs a package that Debian does not install, hence --without-pip and the pip that is there.
 INSTALL := $(if $(shell command -v uv),uv pip install --python $(BIN)/python,$(PYTHON) -m pip --python $(BIN)/python install)
-# Each process of both has servers of its own; the second watch the time, so there are no more of them than cores.
-SIDE_BY_SIDE := $(addprefix tests/,unit contract property docs)
-AGAINST_TIME := $(addprefix tests/,cluster integration faults chaos flower)
 PYTEST := $(if $(URL),TRELLIS_TEST_REDIS_URL=$(URL)) $(BIN)/python -m pytest
 
 .PHONY: help demo test check lint faults chaos bench docs clean
@@ -25,8 +22,7 @@ demo: $(VENV)/.demo  ## Watch lost tasks being rescued (half a minute, leaves no
 
 test: $(VENV)/.test  ## Run all tests this machine can run
 ifeq ($(URL)$(ARGS),)
-	$(PYTEST) -n auto $(SIDE_BY_SIDE)
-	$(PYTEST) -n 2 --dist loadfile $(AGAINST_TIME)
+	$(BIN)/python -m tests
 else
 	$(PYTEST) $(ARGS)
 endif

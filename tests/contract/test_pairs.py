@@ -38,13 +38,20 @@ def _open_sql_with_redis(url: str, place: Place, prefix: str) -> RepositoryStore
 class _FewerCrashes:
     """What two actors do to each other is shown over memory: here it would take tens of thousands of round trips."""
 
+    many_processes = 700
+    page_size = 100
+    many_late_steps = 300
+
     test_a_writer_so_slow_that_others_did_its_work_may_crash_too = None
     test_nothing_is_lost_or_counted_twice_whatever_comes_between_two_calls = None
 
 
 class _WithoutCrashes(_FewerCrashes):
-    """A further server of a kind that has had its crashes."""
+    """A further server of a kind that has had its crashes and its crowds."""
 
+    test_a_process_may_have_ten_thousand_steps = None
+    test_thousands_of_finished_processes_are_read_page_by_page_while_they_change = None
+    test_thousands_of_processes_are_listed_page_by_page_while_they_change = None
     test_what_a_crash_leaves_undone_is_done_by_the_next_check = None
 
 

@@ -67,6 +67,10 @@ class _ToTheSameServer(_OverOwnServers):
     """Only the way there is another: what is slow, and a matter of keys alone, is shown over the plain one."""
 
     test_names_that_mean_something_to_a_database_are_only_names = None
+    test_a_process_may_have_ten_thousand_steps = None
+    test_thousands_of_finished_processes_are_read_page_by_page_while_they_change = None
+    test_thousands_of_processes_are_listed_page_by_page_while_they_change = None
+    crashes = 4
 
 
 class TestUnixSocket(_ToTheSameServer):
@@ -82,4 +86,5 @@ class TestSentinel(_ToTheSameServer):
 
 
 class TestCluster(_OverOwnServers):
+    crashes = 10
     form = redis_forms.as_cluster

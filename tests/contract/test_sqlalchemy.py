@@ -63,6 +63,8 @@ class TestSQLiteMemory(_OverDatabase):
 
 
 class TestPostgreSQL(_OverDatabase):
+    crashes = 10
+
     @pytest.fixture(scope="class")
     @classmethod
     def url(cls, postgresql_url: str) -> str:
@@ -70,6 +72,8 @@ class TestPostgreSQL(_OverDatabase):
 
 
 class TestMariaDB(_OverDatabase):
+    crashes = 10
+
     @pytest.fixture(scope="class")
     @classmethod
     def url(cls, mariadb_url: str) -> str:

@@ -53,7 +53,7 @@ def kill_me() -> None:
 
 def die(how: Callable[[], object] = kill_me) -> None:
     """Not at once: until the worker has heard that a child has the task, Celery gives it to another child by itself."""
-    time.sleep(0.3)
+    time.sleep(1)
     how()
 
 
