@@ -15,11 +15,18 @@ from kombu.transport.redis import QoS
 
 from tests.support.apps.making import make_app
 from tests.support.waiting import eventually
-from trellis_celery import ProcessType, Step, process_step
+from trellis_celery import ProcessType, Step, current_step, process_step
 
 app, trellis, diary = make_app(
-    "hardship", broker_transport_options={"visibility_timeout": 3600}, task_ignore_result=True
+    "hardship",
+    broker_transport_options={"visibility_timeout": 3600},
+    task_ignore_result=True,
+    trellis_store_timeout_ms=1_000,
 )
+
+#: Set for a program that reaches the store by another way.
+STORE_URL = "TRELLIS_TEST_STORE_URL"
+app.conf.trellis_url = os.environ.get(STORE_URL, app.conf.trellis_url)
 
 #: Set for a worker that dies as soon as it has taken a message out of a queue.
 DIES_TAKING = "TRELLIS_TEST_DIES_TAKING"
@@ -60,6 +67,18 @@ def held(name: str) -> None:
     if is_first_run(name):
         eventually(lambda: diary.read(f"let go {name}"), within_s=60, what=f"{name} let go")
     diary.write(f"ended {name}")
+
+
+@task()
+def asks(name: str) -> None:
+    """Ask whether this run still counts; the first one asks again when the test lets go of this job."""
+    step = current_step()
+    assert step is not None
+    is_first = is_first_run(name)
+    diary.write(f"is current {name}", step.is_current())
+    if is_first:
+        eventually(lambda: diary.read(f"let go {name}"), within_s=60, what=f"{name} let go")
+        diary.write(f"is current {name}", step.is_current())
 
 
 @task()
