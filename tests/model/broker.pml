@@ -1,7 +1,7 @@
 /* A broker that loses, repeats, delays and reorders messages.
  *
  * The bad one forgets nothing: each message that was ever sent may come at any time, any number of times, or never. No
- * broker can do anything to the safety of a step that this one does not. That a step comes to an end, it cannot promise;
+ * broker can do anything to the safety of a step that this one does not. That a step comes to an end it cannot promise:
  * for that there is the other one, which loses and repeats only so many.
  */
 

@@ -2,9 +2,9 @@
 
 #define clock_may_run_out (step.clock != NO_CLOCK && !(step.clock == RUN && holder_is_quick))
 
-inline grow_old() {
+inline grow_old(how) {
   if
-  :: step.run_id != NOBODY && step.run_id != GONE -> is_old[step.run_id] = 1
+  :: step.run_id != NOBODY && step.run_id != GONE && is_old[step.run_id] < how -> is_old[step.run_id] = how
   :: else
   fi
 }
@@ -12,7 +12,7 @@ inline grow_old() {
 /* Claim what was seen, and go and do it. */
 inline claim(is_due, lapsed_attempt) {
   if
-  :: is_due && step.clock == RUN -> grow_old()
+  :: is_due && step.clock == RUN -> grow_old(LATE)
   :: else
   fi;
   if
@@ -41,7 +41,7 @@ active [CHECKERS] proctype checker() {
 end_idle:
   if
   :: atomic { !is_terminal && clock_may_run_out -> claim(true, 0) }
-  :: atomic { step.is_leased && !holder_is_quick -> grow_old(); lapses[me] = step.attempt }
+  :: atomic { step.is_leased && !holder_is_quick -> grow_old(LAPSED); lapses[me] = step.attempt }
   fi;
 
   atomic { claim(false, lapses[me]) };  /* the record may be another one by now */

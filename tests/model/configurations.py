@@ -46,7 +46,11 @@ CONFIGURATIONS = [
         "a worker freezes while it sends its links, one more of anybody dies, a call goes without an answer",
         {"STALLS": 1, "CRASHES": 1, "UNANSWERED": 1, "HEARTBEATS": 1},
     ),
-    Configuration("frozen, two checkers", "a worker freezes, another dies", {"CHECKERS": 2, "STALLS": 1, "CRASHES": 1}),
+    Configuration(
+        "frozen, two checkers",
+        "a worker freezes, a run asks for more time",
+        {"CHECKERS": 2, "STALLS": 1, "HEARTBEATS": 1},
+    ),
     Configuration(
         "retries by Celery",
         "each message may be sent again by Celery, one of anybody dies, a call goes without an answer",

@@ -1,7 +1,7 @@
 /* The rules of trellis_celery/domain, for one step.
  *
- * Each `inline` that is a rule names the Python function that it stands for. test_rules.py lets both act on every record
- * there is and compares what they make of it, so a rule that is changed in one place only is noticed.
+ * Each `inline` that is a rule names the Python function that it stands for. test_rules.py lets both act on every
+ * record there is and compares what they make of it, so a rule that is changed in one place only is noticed.
  *
  * Time is left out: a record says which clock runs, and any clock may run out as soon as it runs. A parameter must not
  * have the name of a field, because spin replaces words without looking at what they mean.

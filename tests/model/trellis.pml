@@ -136,25 +136,25 @@ end:
 #ifndef PROMISE
 #define PROMISE 0
 #endif
-#define broken(promise) (PROMISE == 0 || PROMISE == (promise))
+#define looks_at(promise) (PROMISE == 0 || PROMISE == (promise))
 
 active proctype promises() {
 end:
   do
-  :: broken(COMPLETED_ONCE) && completions > 1 -> assert(completions <= 1)
-  :: broken(RETRIES_BOUND) && step.retry_count > RETRIES_PERMITTED -> assert(step.retry_count <= RETRIES_PERMITTED)
-  :: broken(RETRIES_BOUND) && step.attempt > MOST_ATTEMPTS -> assert(step.attempt <= MOST_ATTEMPTS)
-  :: broken(STARTED_ONCE) && is_started_twice -> assert(!is_started_twice)
-  :: broken(FINAL) && ended != PENDING && step.state != ended -> assert(step.state == ended)
-  :: broken(WATCHED) && !is_watched -> assert(is_watched)
-  :: broken(LINKS_ONCE) && links > 1 + interrupted -> assert(links <= 1 + interrupted)
-  :: broken(LINKS_SENT) && !are_links_sent -> assert(are_links_sent)
+  :: looks_at(COMPLETED_ONCE) && completions > 1 -> assert(completions <= 1)
+  :: looks_at(RETRIES_BOUND) && step.retry_count > RETRIES_PERMITTED -> assert(step.retry_count <= RETRIES_PERMITTED)
+  :: looks_at(RETRIES_BOUND) && step.attempt > MOST_ATTEMPTS -> assert(step.attempt <= MOST_ATTEMPTS)
+  :: looks_at(STARTED_ONCE) && is_started_twice -> assert(!is_started_twice)
+  :: looks_at(FINAL) && ended != PENDING && step.state != ended -> assert(step.state == ended)
+  :: looks_at(WATCHED) && !is_watched -> assert(is_watched)
+  :: looks_at(LINKS_ONCE) && links > 1 + interrupted -> assert(links <= 1 + interrupted)
+  :: looks_at(LINKS_SENT) && !are_links_sent -> assert(are_links_sent)
   od
 }
 
 #else
 
-/* What comes about in the end: a step that was sent is finished. Only safe from a broker that loses all it is given. */
+/* What comes about in the end: a step that was sent is finished. */
 ltl every_step_ends { [] (step.attempt > 0 -> <> is_terminal) }
 
 #endif

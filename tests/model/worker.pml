@@ -2,12 +2,16 @@
 
 #define ME (_pid + 1)  /* the name of its run. The workers are the first processes there are */
 
-bit is_old[WORKERS + 1];      /* by run: its deadline has passed, or its lease */
+#define LATE   1                         /* its deadline has passed */
+#define LAPSED (LATE + (HEARTBEATS > 0))  /* its lease may have, too: that is no other thing unless it asks for time */
+
+byte is_old[WORKERS + 1];     /* by run: how */
 bit is_sending[WORKERS + 1];  /* by run: it sends its links and chain, and is quick: none of its clocks runs out now */
 
 #define holder_is_quick (step.run_id != NOBODY && step.run_id != GONE && is_sending[step.run_id])
 
-/* By checker: the attempt whose lease it has seen to have run out, before it read the record. */
+/* By checker, of which there are one or two: the attempt whose lease it has seen to have run out, before it reads the
+ * record. */
 byte lapses[CHECKERS];
 
 /* Ask to start, and note if that is a second run of what only one may do. */
@@ -25,6 +29,16 @@ inline ask_to_start() {
   was_mine = 0
 }
 
+inline ask_for_time() {
+  heartbeat(ME, number);
+  printf("run %d of attempt %d asks for time: %e\n", ME, number, verdict);
+  if
+  :: verdict == ACCEPTED && is_old[ME] == LATE -> is_old[ME] = 0
+  :: else
+  fi
+}
+
+/* The run let go of the attempt, if it held it. */
 inline may_start_again() {
   if
   :: verdict == ACCEPTED -> started[message(number, retries)] = 0
@@ -43,7 +57,7 @@ inline ask_to_finish() {
 
 /* Freeze for so long that clocks run out. */
 inline stall() {
-  stalls > 0 && is_sending[ME] -> stalls--; is_sending[ME] = 0; is_old[ME] = 1; interrupted++;
+  stalls > 0 && is_sending[ME] -> stalls--; is_sending[ME] = 0; is_old[ME] = LAPSED; interrupted++;
   printf("run %d freezes\n", ME)
 }
 
@@ -104,11 +118,11 @@ body:
   :: atomic { fail(ME, number); note_end(); over() }
   :: atomic { ignored > 0 -> ignored--; cancel(ME, number); note_end(); over() }
   :: atomic { is_unheard; over() }         /* nobody hears how it ends */
-  :: atomic { heartbeats > 0 -> heartbeats--; heartbeat(ME, number); goto body }
-  :: atomic { lets_go > 0 -> lets_go--; release(ME, number); may_start_again(); publish(number, retries, is_stray); over() }
+  :: atomic { heartbeats > 0 -> heartbeats--; ask_for_time(); goto body }
+  :: atomic { lets_go > 0 ->
+       lets_go--; release(ME, number); may_start_again(); publish(number, retries, is_stray); over() }
   :: atomic { lets_go > 0 -> lets_go--; hand_over(ME, number); may_start_again(); over() }
-  :: atomic { retries < CELERY_RETRIES ->
-       ask_to_retry(); goto retrying }
+  :: atomic { retries < CELERY_RETRIES -> ask_to_retry(); goto retrying }
   :: atomic { retries < CELERY_RETRIES && is_unheard; is_stray = (step.run_id != ME); goto retrying }
   :: atomic { dies; goto died }
   fi;
@@ -149,8 +163,7 @@ retrying:
 died:  /* the main process tells what became of its child, or is gone as well */
   if
   :: atomic { lose(ME, number); printf("the child of run %d of attempt %d is gone: %e\n", ME, number, verdict); over() }
-  :: atomic { retries < CELERY_RETRIES ->
-       ask_to_retry(); send_again(); over() }
+  :: atomic { retries < CELERY_RETRIES -> ask_to_retry(); send_again(); over() }
   :: atomic { over() }
   fi
 }
