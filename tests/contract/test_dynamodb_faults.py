@@ -769,6 +769,7 @@ class TestRaces:
 
         assert not [sk for _, sk in bench.items() if sk.startswith("message#")]
 
+    @pytest.mark.fault("A18")
     def test_a_forked_process_makes_connections_of_its_own(self, bench: Bench) -> None:
         process = bench.store_process()
         child = os.fork()

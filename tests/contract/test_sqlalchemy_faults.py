@@ -269,6 +269,7 @@ class TestTheApplicationsTransaction:
     def open_transaction(self, request: pytest.FixtureRequest, engine: Engine) -> Callable[[], Any]:
         return (lambda: Session(engine)) if request.param == "session" else engine.connect
 
+    @pytest.mark.fault("A17")
     def test_a_rollback_of_the_application_undoes_what_the_store_wrote(
         self, store: SQLAlchemyStore, open_transaction: Callable[[], Any]
     ) -> None:
@@ -323,10 +324,12 @@ class TestTheApplicationsTransaction:
         assert SQLAlchemyStore(engine).load(process.id).id == process.id
 
 
+@pytest.mark.fault("A18")
 def test_a_store_that_was_used_before_a_fork_works_in_the_parent_and_in_the_child(store: SQLAlchemyStore) -> None:
     _use_in_parent_and_child(store)
 
 
+@pytest.mark.fault("A18")
 @pytest.mark.parametrize("bind", [lambda engine: engine, sessionmaker], ids=["engine", "sessionmaker"])
 def test_an_engine_of_the_applications_own_is_safe_in_forked_workers_too(
     engine: Engine, bind: Callable[[Engine], Any]

@@ -179,6 +179,7 @@ class TestRefusals:
 
 
 class TestTransactions:
+    @pytest.mark.fault("A17")
     def test_in_the_applications_transaction_all_is_written_or_nothing(self, engine: Engine) -> None:
         process = new_process()
         with Session(engine) as session:

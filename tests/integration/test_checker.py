@@ -106,6 +106,7 @@ def test_beat_has_the_check_run_every_interval(
     assert gaps_ms[0] > 200, "the schedule runs away"
 
 
+@pytest.mark.fault("W3")
 @pytest.mark.usefixtures("programs")
 def test_a_worker_killed_with_9_is_noticed_in_its_lease_and_an_interval(cluster: Cluster) -> None:
     victim = cluster.worker("-Q", "victim", name="victim")
