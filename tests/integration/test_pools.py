@@ -13,7 +13,7 @@ from trellis_celery import EventKind, ProcessHandle
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault("W14")]
 
-CONCURRENCY = {"prefork": 3, "threads": 3, "gevent": 20, "solo": 1}
+CONCURRENCY = {"prefork": 3, "threads": 3, "gevent": 20, "eventlet": 20, "solo": 1}
 
 
 @pytest.fixture(scope="module", params=CONCURRENCY)
