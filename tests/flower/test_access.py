@@ -272,3 +272,18 @@ def test_no_other_site_may_read_our_answers_and_no_page_runs_foreign_scripts(
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
     for answer in found:
         assert answer.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.fault("X11")
+@pytest.mark.parametrize("slash", ["/", "%2f", "\\", "%5c", "%252f"])
+@pytest.mark.parametrize("place", ["/trellis/static", "/trellis/process", "/api/trellis/processes"])
+def test_a_path_that_leads_out_of_a_folder_leads_to_no_file(closed: FlowerServer, place: str, slash: str) -> None:
+    visitor = closed.visitor()
+
+    for target in ("etc/passwd", "handler.py"):
+        for up in range(1, 12, 2):
+            path = slash.join([*[".."] * up, *target.split("/")])
+            answer = visitor.get(f"{place}/{path}")
+            assert answer.status in (400, 401, 403, 404)
+            assert "root:" not in answer.text
+            assert "import " not in answer.text

@@ -194,7 +194,12 @@ def test_a_step_is_failed_only_with_a_reason_of_a_sensible_length(server: Flower
     assert step(visitor, process_id, "pack")["state"] == "in_progress"
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b'{"reason": 1}', b'{"colour": "red"}', b"\xff\xfe", b"reason=x"])
+@pytest.mark.fault("X10")
+@pytest.mark.parametrize(
+    "body",
+    [b"{", b"[]", b'{"reason": 1}', b'{"colour": "red"}', b"\xff\xfe", b"reason=x", b'{"reason":' + 100_000 * b"["],
+    ids=lambda body: body[:12].decode(errors="replace"),
+)
 def test_a_body_that_is_not_what_is_asked_for_is_refused(server: FlowerServer, body: bytes) -> None:
     visitor = server.visitor()
     process_id = visitor.process_id("order-1074")

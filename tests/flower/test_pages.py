@@ -118,6 +118,7 @@ def test_in_the_order_of_states_failed_processes_come_first_and_completed_last(v
     assert states == ["failed"] * 2 + ["in_progress"] * 4 + ["pending", "cancelled"] + ["completed"] * 60
 
 
+@pytest.mark.fault("X13")
 @pytest.mark.parametrize(
     ("query", "reason"),
     [
@@ -204,6 +205,7 @@ def test_the_page_of_a_process_offers_what_its_steps_allow(visitor: Visitor) -> 
     ]  # fmt: skip
 
 
+@pytest.mark.fault("X11")
 def test_a_process_that_is_not_there_is_a_page_that_says_so(visitor: Visitor) -> None:
     for process_id in ("0-" + "0" * 32, "nonsense", "%3Cscript%3E", "..%2f..%2fetc"):
         page = visitor.get(f"/trellis/process/{process_id}")

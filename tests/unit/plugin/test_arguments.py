@@ -137,6 +137,7 @@ class Bomb:
         return (pytest.fail, ("it was unpickled",))
 
 
+@pytest.mark.fault("X7")
 @pytest.mark.parametrize("content_type", ["application/x-python-serialize", "application/json"])
 def test_nothing_is_ever_unpickled(post: Post, content_type: str) -> None:
     stored = a_message(pickle.dumps(((Bomb(),), {}, {})), content_type=content_type)
