@@ -24,6 +24,17 @@ def cluster(start_cluster: Callable[..., Cluster]) -> Cluster:
     return cluster
 
 
+@pytest.mark.fault("W1")
+def test_w1_no_attempt_runs_twice_however_soon_its_child_dies(cluster: Cluster) -> None:
+    """Celery gives a task to another child if the first one is gone before the worker has heard that it began."""
+    cluster.worker("-Q", "dying", name="dying", concurrency=6)
+
+    jobs = [Job(cluster, "Patient", "dies", queue="dying") for _ in range(12)]
+
+    assert [job.finish() for job in jobs] == [("completed", 2)] * len(jobs)
+    assert [len(job.runs) for job in jobs] == [2] * len(jobs)
+
+
 @pytest.mark.fault("W4")
 def test_w4_a_message_that_a_dying_worker_had_just_taken_is_sent_again(cluster: Cluster) -> None:
     doomed = cluster.worker("-Q", "taken", name="doomed", env={cluster.module.DIES_TAKING: "1"})

@@ -82,6 +82,7 @@ class Run:
     def start(self) -> None:
         """Ask to start. Raises StoreError; then the run goes on untracked and may still complete the step."""
         try:
+            asked_at_ms = self._recorder.store.now_ms()
             transition = self._apply(
                 partial(
                     runs.start,
@@ -103,8 +104,19 @@ class Run:
             self._span = None
             return
         self.attempt = transition.after.attempt
-        if self._span is not None:
+        if not transition.is_change and (transition.after.started_at_ms or asked_at_ms) < asked_at_ms:
+            self._refuse_second_start()
+        elif self._span is not None:
             self._span.follow(transition.before.traceparent, attempt=self.attempt)
+
+    def _refuse_second_start(self) -> None:
+        """This very run has started before, in a child that is gone.
+
+        Celery gives its message to another child if the worker had not heard yet that the first one began. What that
+        one did of the body nobody knows: the attempt is lost, as it is whenever a child dies.
+        """
+        self.verdict, self._span = Verdict.DUPLICATE, None
+        self.lose("the child that ran it is gone")
 
     def require_acceptance(self) -> None:
         """Raise Celery's Ignore unless this run may execute the body: its result and its chain are not touched."""

@@ -108,6 +108,13 @@ def stands_still(name: str, seconds: float) -> None:
     diary.write(f"ended {name}")
 
 
+@task()
+def dies(name: str) -> None:
+    """So soon that the worker may not have heard yet that a child has the task."""
+    if is_first_run(name):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 @task(acks_late=True, reject_on_worker_lost=True)
 def eats_memory(name: str, mebibytes: int) -> None:
     """In every run. Not at once: until the worker has heard that a child has the task, Celery just gives it another."""
