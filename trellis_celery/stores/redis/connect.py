@@ -14,6 +14,7 @@ from celery.app.backends import by_url
 from redis.backoff import ConstantBackoff
 from redis.cluster import RedisCluster
 from redis.retry import Retry
+from redis.sentinel import SentinelManagedConnection
 
 from trellis_celery import errors
 
@@ -63,4 +64,22 @@ def _by_celery(url: str, limits: Mapping[str, Any], transport_options: Mapping[s
     for host in backend.connparams.get("hosts", ()):
         host.update(limits)
     client: redis.Redis = backend.client
+    client.auto_close_connection_pool = True  # nobody else has it
+    pool: Any = client.connection_pool
+    if issubclass(pool.connection_class, SentinelManagedConnection):
+        pool.connection_class = type("SentinelConnection", (_AsksAgain, pool.connection_class), {})
     return client
+
+
+class _AsksAgain(SentinelManagedConnection):
+    """Asks the Sentinel where the master is whenever it connects.
+
+    redis-py does so for the first try of a call alone, and makes the second where the master was: at a replica by now,
+    or at nobody. https://github.com/redis/redis-py/issues/3874
+    """
+
+    def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
+        if retry_socket_connect:
+            self.connect()  # type: ignore[no-untyped-call]  # which comes back here, with the master's address and without trying again
+        else:
+            super().connect_check_health(check_health, retry_socket_connect)

@@ -33,6 +33,7 @@ from trellis_celery.stores.redis.keys import ALL_SHARDS, Keys, lease_member, rea
 from trellis_celery.stores.redis.line import Line, all_good, whole
 from trellis_celery.stores.redis.lists import ProcessLists
 from trellis_celery.stores.redis.outbox import RedisOutbox
+from trellis_celery.stores.redis.steady import Steady
 from trellis_celery.stores.redis.translate import as_ours, translated
 from trellis_celery.stores.redis.writes import total_field
 from trellis_celery.stores.server_clock import ServerClock
@@ -59,14 +60,15 @@ class RedisStore:
         self._client: Any = client
         self._keys = Keys(prefix)
         self._clock = ServerClock()
-        self._commit: Any = client.register_script(_script("commit.lua"))
-        self._create: Any = client.register_script(_script("create.lua"))
-        self._move: Any = client.register_script(_script("move.lua"))
-        self._delete: Any = client.register_script(_script("delete.lua"))
+        self._commit = Steady(client.register_script(_script("commit.lua")))
+        self._create = Steady(client.register_script(_script("create.lua")))
+        self._move = Steady(client.register_script(_script("move.lua")))
+        self._delete = Steady(client.register_script(_script("delete.lua")))
         self._line = Line(client)
         self._lists = ProcessLists(self._line, self._keys)
         self._census = Census(self._line, self._keys)
-        self._outbox = RedisOutbox(self._line, self._keys, client.register_script(_script("relayed.lua")), self._move)
+        relayed = Steady(client.register_script(_script("relayed.lua")))
+        self._outbox = RedisOutbox(self._line, self._keys, relayed, self._move)
         self._is_cluster = isinstance(client, RedisCluster)
 
     @property

@@ -25,6 +25,7 @@ from trellis_celery.stores import codec
 from trellis_celery.stores.redis.connect import Client
 from trellis_celery.stores.redis.keys import ALL_SHARDS, lease_member, read_deadline, read_lease
 from trellis_celery.stores.redis.records import read_last_check
+from trellis_celery.stores.redis.steady import Steady
 from trellis_celery.stores.redis.translate import as_ours, translated
 from trellis_celery.stores.server_clock import ServerClock
 
@@ -100,9 +101,9 @@ class RedisStepTrackerRepository(StepTrackerRepository):
         self._client: Any = client
         self._keys = TrackerKeys(prefix)
         self._clock = ServerClock()
-        self._write: Any = client.register_script(_script("tracker.lua"))
-        self._mark_copied: Any = client.register_script(_script("copied.lua"))
-        self._untrack: Any = client.register_script(_script("untrack.lua"))
+        self._write = Steady(client.register_script(_script("tracker.lua")))
+        self._mark_copied = Steady(client.register_script(_script("copied.lua")))
+        self._untrack = Steady(client.register_script(_script("untrack.lua")))
 
     @property
     def client(self) -> Client:

@@ -19,6 +19,7 @@ _UNAVAILABLE = (
     exceptions.MasterDownError,
     exceptions.ClusterDownError,
     exceptions.OutOfMemoryError,
+    exceptions.NoScriptError,
 )
 _UNAVAILABLE_CODES = (
     "MISCONF",
