@@ -124,3 +124,5 @@ def store_of(url: str, *, timeout_ms: int = 2_000, **transport_options: Any) -> 
     yield RedisStore(client)
     pool = getattr(client, "connection_pool", None)
     client.close() if pool is None else pool.disconnect()
+    for sentinel in getattr(getattr(pool, "sentinel_manager", None), "sentinels", ()):
+        sentinel.connection_pool.disconnect()
