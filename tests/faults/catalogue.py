@@ -75,15 +75,15 @@ STORE = {
 
 CHECKER = {
     "C1": Row("Two beats, any number of checks at once", "each attempt is sent once"),
-    "C2": Row("Beat is dead", "workers check in its place, and somebody is told"),
-    "C3": Row("A check is killed at any command", "nothing is half done, nothing twice"),
+    "C2": Row("Beat is dead", "workers check in its place; `doctor` and Flower tell"),
+    "C3": Row("A check is killed before or after any command", "nothing is lost, nothing counts twice"),
     "C4": Row("A check takes longer than its interval", "checks overlap without harm, and each has an end"),
     "C5": Row("A check dies between claim, message and confirmation", "the same attempt is sent again"),
     "C6": Row("A step cannot be sent: unreadable, unknown, refused", "the others are; it fails and says why"),
     "C7": Row("The check's own message waits behind a full queue", "workers check in their own threads"),
-    "C8": Row("Two releases check the same store", "each understands the other, or stops with an error"),
+    "C8": Row("Two releases check the same store", "each understands the other, or leaves what it cannot read alone"),
     "C9": Row("Beat keeps its schedule in Redis or in Django", "the check runs all the same"),
-    "C10": Row("The check runs on a host whose clock is wrong", "deadlines do not move: the store's clock counts"),
+    "C10": Row("The check or beat has a clock that is an hour off", "deadlines do not move: the store's clock counts"),
 }
 
 APPLICATION = {
@@ -112,17 +112,17 @@ APPLICATION = {
 
 SECURITY = {
     "X1": Row("Ids of Lua, glob characters, separators, control characters", "data like any other"),
-    "X2": Row("Ids that another tenant guessed, or that run together", "no tenant reads or changes another's"),
+    "X2": Row("Ids that somebody guessed, names that run together", "no tenant finds, changes or hears another's"),
     "X3": Row("HTML in a name, an error, an argument", "shown as text; a policy that runs no script of others"),
     "X4": Row("Requests to Flower without a login, or from another site", "refused as Flower refuses its own"),
-    "X5": Row("Secrets in arguments", "nowhere but in the message, and gone when the step ends"),
-    "X6": Row("Headers that somebody with access to the broker forged", "no other process or step changes by them"),
-    "X7": Row("Pickled data", "trellis's own state is never pickled or unpickled"),
+    "X5": Row("Secrets in arguments", "in the message alone, and gone when the step is done or cancelled"),
+    "X6": Row("Headers that somebody with access to the broker forged", "with a key no step changes by them"),
+    "X7": Row("Pickled data", "nothing is unpickled: neither state nor messages that are sent again"),
     "X8": Row("Redis with TLS and a user of few rights", "works, with the rights that are documented"),
-    "X9": Row("Line breaks and control characters in names", "one line in logs and shell; terminals obey nothing"),
+    "X9": Row("Line breaks and control characters in texts", "one line in logs and shell; terminals obey nothing"),
     "X10": Row("Millions of steps, billions of retries, deep JSON", "limits that are told"),
     "X11": Row("Ids that look like paths", "no file is named after what comes from outside"),
-    "X12": Row("A dependency with a known hole, a secret in the package", "audited; the package holds code alone"),
+    "X12": Row("Secrets and stray files beside the code", "not in the package, and it needs three libraries alone"),
     "X13": Row("SQL in filters", "values are bound, columns are a fixed list"),
 }
 
