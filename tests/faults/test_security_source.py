@@ -161,6 +161,30 @@ def test_x7_no_module_runs_what_it_reads() -> None:
     }
 
 
+# Headers
+
+#: Where a header is read that nobody has checked: it comes from the store; it is checked at once; it was; it is logged.
+_UNCHECKED = {
+    ("plugin/requeue.py", "message_headers"),
+    ("plugin/publishing.py", "custom_headers"),
+    ("plugin/signals.py", "request.request_dict"),
+}
+
+
+@pytest.mark.fault("X6")
+def test_x6_no_header_of_a_message_is_read_unchecked() -> None:
+    read = {
+        (module, ast.unparse(call.args[0]))
+        for module, call in calls("read", "from_wire")
+        if module.startswith("plugin/") and module != "plugin/headers.py"
+    }
+
+    assert read == _UNCHECKED
+    signals = [node for node in ast.walk(MODULES["plugin/signals.py"]) if isinstance(node, ast.FunctionDef)]
+    readers = {each.name for each in signals if "headers.read(" in ast.unparse(each)}
+    assert readers == {"_resolve_claim", "_leave_untracked"}
+
+
 # Files
 
 #: Everything that opens a file or names one: those of this package and of Flower, by names in the code.
