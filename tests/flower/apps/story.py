@@ -191,5 +191,5 @@ def _rescued(shop: Shop) -> None:
 
 
 def _message(name: str) -> bytes:
-    headers = json.dumps({"argsrepr": f"({SECRET!r},)", "kwargsrepr": "{}", "task": name})
+    headers = json.dumps({"argsrepr": repr((SECRET, MARKUP)), "kwargsrepr": "{}", "task": name})
     return Message(FORMAT, "", "celery", "application/json", "utf-8", b"[[], {}, {}]", headers, "{}").dump()
