@@ -12,7 +12,7 @@ from trellis_celery import ProcessType, Step, process_step
 
 app, trellis, diary = make_app("checking")
 app.conf.redbeat_redis_url = f"{os.environ['TRELLIS_TEST_APP_REDIS']}/4"
-app.conf.redbeat_lock_key = None
+app.conf.redbeat_lock_key = os.environ.get("TRELLIS_TEST_REDBEAT_LOCK") or None
 app.conf.beat_max_loop_interval = 1
 
 
