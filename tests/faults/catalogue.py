@@ -18,7 +18,7 @@ class Row(NamedTuple):
 
 
 WORKERS = {
-    "W1": Row("A pool child is killed with `kill -9`", "the step is sent again within `retries_permitted`"),
+    "W1": Row("A pool child is killed with `kill -9`", "sent again within `retries_permitted`; no attempt runs twice"),
     "W2": Row("The same, with `task_reject_on_worker_lost`", "the redelivery counts once, and it has an end"),
     "W3": Row("A whole worker is killed, acknowledging early or late", "its lease ends, and the step is sent again"),
     "W4": Row("A worker dies between taking a message and noting that it has it", "the step is sent again"),
@@ -32,8 +32,14 @@ WORKERS = {
     "W12": Row("A worker is told to stop: warm, soft or cold", "the step completes or is sent again; it never fails"),
     "W13": Row("Children are replaced after each task, pools grow and shrink", "no step is lost or run twice"),
     "W14": Row("Pools of threads, gevent, eventlet, or none", "the same as prefork; no task sees another's step"),
-    "W15": Row("A worker lives and consumes nothing any more", "other workers do its steps, or somebody is told"),
-    "W16": Row("A hook of the app raises: `on_failure`, a link, a signal", "the step's state is written nevertheless"),
+    "W15": Row(
+        "A worker lives and consumes nothing any more",
+        "others do what it had taken; without any, `trellis doctor` tells",
+    ),
+    "W16": Row(
+        "A hook of the app raises, or a link cannot be sent",
+        "the step is what its body came to; without its link it fails, and says why",
+    ),
 }
 
 BROKER = {
