@@ -45,6 +45,26 @@ def test_w6_a_child_that_wakes_up_after_another_has_done_its_step_changes_nothin
     assert job.times(EventKind.STEP_COMPLETED) == 1
 
 
+@pytest.mark.fault("W6")
+def test_w6_a_worker_of_which_only_the_children_go_on_is_overtaken_and_works_when_it_wakes_up(cluster: Cluster) -> None:
+    frozen = cluster.worker("-Q", "frozen", name="frozen", concurrency=1)
+    job = Job(cluster, "Patient", "held", queue="frozen")
+    job.wait_for_run()
+
+    frozen.signal(signal.SIGSTOP)
+    cluster.consume("frozen", by="well")
+    done = job.finish()
+    job.let_go()
+    cluster.diary.wait_for(f"ended {job.name}", entries=2)
+    cluster.app.control.cancel_consumer("frozen", destination=["well@test"], reply=True, timeout=5)
+    frozen.signal(signal.SIGCONT)
+
+    assert Job(cluster, "Patient", "work", queue="frozen").finish() == ("completed", 1)
+    assert done == job.finish() == ("completed", 2)
+    assert job.times(EventKind.STEP_COMPLETED) == job.times(EventKind.RUN_REFUSED) == 1
+    frozen.kill()
+
+
 @pytest.mark.fault("W8")
 @pytest.mark.parametrize("body", ["deadlocks", "spins"])
 def test_w8_a_body_that_never_ends_is_overtaken_when_the_time_of_its_step_is_over(cluster: Cluster, body: str) -> None:
