@@ -36,7 +36,7 @@ class Parcel(ProcessType):
 @pytest.fixture
 def trellis() -> Trellis:
     app = Celery("pickles", broker="memory://", set_as_current=False)
-    app.conf.update(trellis_url="memory://", trellis_show_args=True, task_serializer="pickle")
+    app.conf.update(trellis_url="memory://", trellis_show_args=True, task_serializer="pickle", task_default_queue="pickles")
 
     @process_step(Parcel.open)
     @app.task(shared=False, name="open")
@@ -48,7 +48,7 @@ def trellis() -> Trellis:
 def bodies(trellis: Trellis) -> list[bytes]:
     """What waits in the queue, as bytes; it is empty afterwards."""
     with trellis.app.connection_for_read() as connection:
-        queue = trellis.app.amqp.queues["celery"](connection.default_channel)
+        queue = trellis.app.amqp.queues["pickles"](connection.default_channel)
         found: list[Any] = []
         while (waiting := queue.get(no_ack=True)) is not None:
             found.append(waiting.body)

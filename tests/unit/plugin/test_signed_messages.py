@@ -26,7 +26,7 @@ class Intake(ProcessType):
 
 def new_trellis(**settings: Any) -> Trellis:
     app = Celery("signed", broker="memory://", set_as_current=False)
-    app.conf.update(trellis_url="memory://", **settings)
+    app.conf.update(trellis_url="memory://", task_default_queue="signed", **settings)
 
     @process_step(Intake.check)
     @app.task(shared=False, name="check")
@@ -50,7 +50,7 @@ def sent(trellis: Trellis) -> ProcessHandle:
 def messages(trellis: Trellis) -> list[dict[str, Any]]:
     """The headers of what waits in the queue, which is empty afterwards."""
     with trellis.app.connection_for_read() as connection:
-        queue = trellis.app.amqp.queues["celery"](connection.default_channel)
+        queue = trellis.app.amqp.queues["signed"](connection.default_channel)
         found = []
         while (message := queue.get(no_ack=True)) is not None:
             found.append(message.headers)
@@ -73,7 +73,7 @@ def test_what_is_sent_again_is_signed_for_its_message_though_what_was_kept_was_n
     (unsigned,) = messages(before)
     assert headers.trusted(unsigned, SIGNER) is None
     after = Trellis(Celery("after", broker="memory://", set_as_current=False), store=before.store)
-    after.app.conf.trellis_signing_key = KEY
+    after.app.conf.update(trellis_signing_key=KEY, task_default_queue="signed")
 
     eventually(lambda: after.timeouts.check_for_timed_out_steps().resent, what="sent again")
 
