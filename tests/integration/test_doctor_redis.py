@@ -115,6 +115,7 @@ def test_a_replica_is_a_problem_and_its_master_is_not(tmp_path: Path) -> None:
                 assert level(trellis, "redis-replication") is expected
 
 
+@pytest.mark.fault("B7")
 def test_behind_a_sentinel_writes_have_to_wait_for_a_replica(tmp_path: Path) -> None:
     with redis_forms.with_sentinel(tmp_path) as place:
         options = {"trellis_url": place.url, "trellis_transport_options": place.transport_options}

@@ -121,6 +121,7 @@ def _sentinel_config(directory: Path, pair: Pair) -> Path:
     lines = (
         f"port {pair.sentinel_port}",
         f"bind {pair.sentinel_host}",
+        "protected-mode no",
         f"sentinel monitor {MASTER_NAME} {pair.master.host} {pair.master.port} 1",
         f"sentinel down-after-milliseconds {MASTER_NAME} {DOWN_AFTER_MS}",
         f"sentinel failover-timeout {MASTER_NAME} 3000",
