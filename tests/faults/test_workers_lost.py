@@ -62,4 +62,3 @@ def test_w5_a_step_whose_every_run_is_killed_for_lack_of_memory_has_an_end(clust
         assert job.finish() == ("failed", 2)
         assert limit.kills == len(job.runs) == 2
         assert "gave up after attempt 2" in (job.step.last_error or "")
-        hungry.kill()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -37,12 +38,16 @@ class MemoryLimit:
 
 @contextmanager
 def memory_limit(mebibytes: int) -> Iterator[MemoryLimit]:
-    """Skips the test where nobody may make such a group."""
+    """Skips the test where nobody may make such a group. Programs that are in it at the end are killed."""
     is_old = (_ROOT / "memory").is_dir()
     group = _ROOT / ("memory" if is_old else "") / f"trellis-{os.getpid()}-{uuid4().hex[:8]}"
+    limit = str(mebibytes << 20)
     try:
         group.mkdir()
-        (group / ("memory.limit_in_bytes" if is_old else "memory.max")).write_text(str(mebibytes << 20))
+        (group / ("memory.limit_in_bytes" if is_old else "memory.max")).write_text(limit)
+        for name, value in (("memory.memsw.limit_in_bytes", limit), ("memory.swap.max", "0")):
+            if (group / name).exists():
+                (group / name).write_text(value)
     except OSError as error:
         if group.exists():
             group.rmdir()
@@ -50,5 +55,14 @@ def memory_limit(mebibytes: int) -> Iterator[MemoryLimit]:
     try:
         yield MemoryLimit(group)
     finally:
-        eventually(lambda: not (group / "cgroup.procs").read_text(), what="the group empty")
+        eventually(lambda: not _killed(group), what="the group empty")
         group.rmdir()
+
+
+def _killed(group: Path) -> list[str]:
+    """Whom it has killed: all that were in the group still."""
+    pids = (group / "cgroup.procs").read_text().split()
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+    return pids
