@@ -7,6 +7,7 @@ so that an older release reads what a newer one wrote and the other way round.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -75,6 +76,11 @@ def dump_step(step: ProcessStep) -> bytes:
     return _encode(_StoredStep(FORMAT, *values))
 
 
+def kept_step(step: ProcessStep) -> ProcessStep:
+    """The record as it would be read back: its texts are shortened, and hold nothing that cannot be written."""
+    return replace(step, worker=_shorten(step.worker), last_error=_shorten(step.last_error))
+
+
 def load_step(data: bytes | str, *, name: str, version: int) -> ProcessStep:
     """Raises CorruptRecord."""
     try:
@@ -90,6 +96,11 @@ def dump_event(event: Event) -> bytes:
     detail = _shorten(event.detail) or ""
     by = _shorten(event.by) or ""
     return _encode(_StoredEvent(event.kind, event.step_name, event.attempt, event.occurred_at_ms, detail, by))
+
+
+def kept_event(event: Event) -> Event:
+    """The event as it would be read back."""
+    return replace(event, detail=_shorten(event.detail) or "", by=_shorten(event.by) or "")
 
 
 def load_event(data: bytes) -> Event:

@@ -16,6 +16,7 @@ from trellis_celery.domain.queries import Finished, Position, ProcessFilter, Pro
 from trellis_celery.domain.tracker import StepTracker
 from trellis_celery.ports import Clock, LastCheck, LeaseKey, StepKey
 from trellis_celery.repositories import ProcessRepository, StepTrackerRepository
+from trellis_celery.stores import codec
 from trellis_celery.stores.memory.picture import picture_of
 from trellis_celery.stores.memory.timeline import Timeline
 
@@ -62,7 +63,7 @@ class InMemoryProcessRepository(ProcessRepository):
     def _put(self, picture: Process, events: Sequence[Event]) -> None:
         process_id = picture.id
         self._processes[process_id] = picture
-        self._logs.setdefault(process_id, []).extend(events)
+        self._logs.setdefault(process_id, []).extend(map(codec.kept_event, events))
         self._deadlines.set(process_id, picture.next_deadline_ms)
         waiting_ms = None
         if picture.state.is_terminal:
@@ -166,7 +167,7 @@ class InMemoryStepTrackerRepository(StepTrackerRepository):
             if self._get(tracker.process_id, tracker.step_name) is not None:
                 raise _stale(tracker)
             self._put(tracker)
-            self._logs.setdefault(tracker.process_id, []).extend(events)
+            self._logs.setdefault(tracker.process_id, []).extend(map(codec.kept_event, events))
 
     def save(self, tracker: StepTracker, events: Sequence[Event] = ()) -> None:
         with self._lock:
@@ -176,11 +177,12 @@ class InMemoryStepTrackerRepository(StepTrackerRepository):
             if None not in (stored.lease_until_ms, tracker.lease_until_ms) and _is_same_attempt(stored, tracker):
                 tracker = replace(tracker, lease_until_ms=stored.lease_until_ms)
             self._put(tracker)
-            self._logs.setdefault(tracker.process_id, []).extend(events)
+            self._logs.setdefault(tracker.process_id, []).extend(map(codec.kept_event, events))
 
     def _put(self, tracker: StepTracker) -> None:
         key = StepKey(tracker.process_id, tracker.step_name)
-        self._trackers.setdefault(tracker.process_id, {})[tracker.step_name] = tracker
+        kept = replace(tracker, step=codec.kept_step(tracker.step))
+        self._trackers.setdefault(tracker.process_id, {})[tracker.step_name] = kept
         self._deadlines.set(key, tracker.deadline_ms)
         self._leases.set(key, tracker.lease_until_ms)
         uncopied = self._uncopied.setdefault(tracker.process_id, set())

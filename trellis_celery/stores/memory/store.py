@@ -27,6 +27,7 @@ from trellis_celery.ports import (
     StepKey,
     Unrelayed,
 )
+from trellis_celery.stores import codec
 from trellis_celery.stores.memory.picture import picture_of
 from trellis_celery.stores.memory.timeline import Timeline
 from trellis_celery.stores.tallies import (
@@ -194,7 +195,7 @@ class MemoryStore:
             if stored is None or current is None:
                 return Conflict(None)
             state_before = stored.process.state
-            written = replace(change.transition.after, version=change.transition.before.version + 1)
+            written = codec.kept_step(replace(change.transition.after, version=change.transition.before.version + 1))
             if current.version == written.version and stored.tokens.get(written.name) == change.token:
                 return Committed(current, state_before, state_before)
             if current.version != change.transition.before.version:
@@ -222,7 +223,7 @@ class MemoryStore:
     def _log(
         self, stored: _Stored, events: Sequence[Event], *, is_announced: bool, lateness_ms: int | None = None
     ) -> None:
-        stored.log.extend(events)
+        stored.log.extend(map(codec.kept_event, events))
         for step_name, name, amount in tallies_of(events, lateness_ms):
             self._totals[stored.process.process_type, step_name, name] += amount
         if is_announced and events and self._outbox.get(stored.process.id) is None:

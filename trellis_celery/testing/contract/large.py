@@ -102,6 +102,14 @@ class LargePromises:
         assert loaded_step(store, process).last_error == text
         assert text in [event.detail for event in store.history(process.id)]
 
+    def test_an_error_of_broken_unicode_is_kept_as_far_as_it_can_be_written(self, store: ProcessStore) -> None:
+        process = created(store)
+
+        apply(store, process, lambda step: outcomes.fail(step, "no \ud800\0 file", now_ms=process.started_at_ms + 1))
+
+        assert loaded_step(store, process).last_error == "no ?\ufffd file"
+        assert "no ?\ufffd file" in [event.detail for event in store.history(process.id)]
+
     def test_a_log_of_many_long_entries_is_kept_in_order(self, store: ProcessStore) -> None:
         process = created(store, started_at_ms=1)
         apply(store, process, complete())

@@ -112,6 +112,14 @@ if change.announced then
   redis.call('ZCARD', KEYS[10])
 end
 
+-- Nothing is begun that the user may not do to its end. Redis before 7 cannot say.
+local may = redis.acl_check_cmd
+if may and not (may('HSET', KEYS[1], '', '') and may('HDEL', KEYS[5], '') and may('HSETNX', KEYS[6], '', '')
+  and may('ZADD', KEYS[2], 0, '') and may('ZREM', KEYS[2], '') and may('RPUSH', KEYS[4], '')
+  and may('HINCRBY', KEYS[11], '', 1)) then
+  return redis.error_reply('NOPERM the user of the store may not use every command that is needed')
+end
+
 if change.deadline then
   redis.call('ZADD', KEYS[2], string.format('%d', change.deadline), due)
 end

@@ -7,6 +7,12 @@
 
 redis.call('HLEN', KEYS[2])
 redis.call('ZCARD', KEYS[3])
+-- Nothing is begun that the user may not do to its end. Redis before 7 cannot say.
+local may = redis.acl_check_cmd
+if may and not (may('HDEL', KEYS[2], '') and may('ZREM', KEYS[3], '')) then
+  return redis.error_reply('NOPERM the user of the store may not use every command that is needed')
+end
+
 local count = 0
 for i = 2, #ARGV, 2 do
   local current = redis.call('HGET', KEYS[1], ARGV[i])

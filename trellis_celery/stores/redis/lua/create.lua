@@ -35,6 +35,13 @@ redis.call('SCARD', KEYS[6])
 redis.call('ZCARD', KEYS[7])
 redis.call('HLEN', KEYS[8])
 
+-- Nothing is begun that the user may not do to its end. Redis before 7 cannot say.
+local may = redis.acl_check_cmd
+if may and not (may('HSET', KEYS[1], '', '') and may('ZADD', KEYS[2], 0, '') and may('RPUSH', KEYS[3], '')
+  and may('SADD', KEYS[6], '') and may('HINCRBY', KEYS[8], '', 1)) then
+  return redis.error_reply('NOPERM the user of the store may not use every command that is needed')
+end
+
 local first_field = 12 + 2 * ARGV[11]
 for i = 12, first_field - 1, 2 do
   redis.call('ZADD', KEYS[2], ARGV[i + 1], ARGV[i])

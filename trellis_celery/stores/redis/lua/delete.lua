@@ -32,6 +32,12 @@ redis.call('ZCARD', KEYS[7])
 redis.call('ZCARD', KEYS[10])
 local holder = business_key and redis.call('HGET', KEYS[6], business_key)
 
+-- Nothing is begun that the user may not do to its end. Redis before 7 cannot say.
+local may = redis.acl_check_cmd
+if may and not (may('ZREM', KEYS[2], '') and may('HDEL', KEYS[6], '') and may('DEL', KEYS[1])) then
+  return redis.error_reply('NOPERM the user of the store may not use every command that is needed')
+end
+
 local first_lease = 4 + ARGV[3]
 for i = 4, first_lease - 1 do
   redis.call('ZREM', KEYS[2], ARGV[i])

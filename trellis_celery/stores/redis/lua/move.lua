@@ -9,6 +9,12 @@ redis.call('ZCARD', KEYS[2])
 if not score or tonumber(score) ~= tonumber(ARGV[2]) then
   return 0
 end
+-- Nothing is begun that the user may not do to its end. Redis before 7 cannot say.
+local may = redis.acl_check_cmd
+if may and not (may('ZREM', KEYS[1], '') and may('ZADD', KEYS[2], 0, '')) then
+  return redis.error_reply('NOPERM the user of the store may not use every command that is needed')
+end
+
 redis.call('ZREM', KEYS[1], ARGV[1])
 if ARGV[3] ~= '' then
   redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])

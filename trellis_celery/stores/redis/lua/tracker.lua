@@ -39,6 +39,13 @@ redis.call('ZCARD', KEYS[7])
 
 local due = ARGV[1] .. '|' .. ARGV[2]
 local old_lease = ARGV[1] .. '|' .. attempt .. '|' .. ARGV[2]
+-- Nothing is begun that the user may not do to its end. Redis before 7 cannot say.
+local may = redis.acl_check_cmd
+if may and not (may('HSET', KEYS[1], '', '') and may('HDEL', KEYS[5], '') and may('ZADD', KEYS[2], 0, '')
+  and may('ZREM', KEYS[2], '') and may('RPUSH', KEYS[4], '')) then
+  return redis.error_reply('NOPERM the user of the store may not use every command that is needed')
+end
+
 if ARGV[8] ~= '' then
   redis.call('ZADD', KEYS[2], ARGV[8], due)
 end

@@ -13,6 +13,12 @@ local trackers = redis.call('HGETALL', KEYS[1])
 redis.call('ZCARD', KEYS[2])
 redis.call('ZCARD', KEYS[3])
 redis.call('ZCARD', KEYS[7])
+-- Nothing is begun that the user may not do to its end. Redis before 7 cannot say.
+local may = redis.acl_check_cmd
+if may and not (may('ZREM', KEYS[2], '') and may('DEL', KEYS[1])) then
+  return redis.error_reply('NOPERM the user of the store may not use every command that is needed')
+end
+
 for i = 1, #trackers, 2 do
   local attempt = string.match(trackers[i + 1], '^%d+ %x+ (%d+) ') or ''
   redis.call('ZREM', KEYS[2], ARGV[1] .. '|' .. trackers[i])
