@@ -36,7 +36,9 @@ class Parcel(ProcessType):
 @pytest.fixture
 def trellis() -> Trellis:
     app = Celery("pickles", broker="memory://", set_as_current=False)
-    app.conf.update(trellis_url="memory://", trellis_show_args=True, task_serializer="pickle", task_default_queue="pickles")
+    app.conf.update(
+        trellis_url="memory://", trellis_show_args=True, task_serializer="pickle", task_default_queue="pickles"
+    )
 
     @process_step(Parcel.open)
     @app.task(shared=False, name="open")
