@@ -12,8 +12,8 @@ from tests.chaos import nemesis
 from tests.chaos.judge import Verdict, judge
 from tests.chaos.stage import Stage, stage
 
-#: So long whatever is under way when things stop breaking may take.
-PATIENCE_S = 90.0
+#: When things have stopped breaking, and so long nothing more is finished, it never will be.
+PATIENCE_S = 60.0
 PROGRESS_EVERY_S = 5.0
 
 
@@ -73,14 +73,18 @@ class Soak:
             )
 
     def _wait(self, on: Stage, tell: Callable[[str], None]) -> list[str]:
-        """Wait until everything is finished; what is not after the patience is over."""
-        end, left = time.monotonic() + PATIENCE_S, list(on.client.accepted.processes.values())
+        """Wait until everything is finished; what is not when nothing more is finished for a while."""
+        left = list(on.client.accepted.processes.values())
+        end = time.monotonic() + PATIENCE_S
         while True:
-            left = [each for each in left if not on.module.trellis.get_process(each).state.is_terminal]
+            still = [each for each in left if not on.module.trellis.get_process(each).state.is_terminal]
+            if len(still) < len(left):
+                end = time.monotonic() + PATIENCE_S
+            left = still
             if not left or time.monotonic() > end:
                 return left
             tell(f"        nothing breaks any more: {len(left)} processes to go")
-            time.sleep(1)
+            time.sleep(PROGRESS_EVERY_S if len(left) > 20 else 1)
 
 
 def _judge(on: Stage, hands: nemesis.Nemesis) -> Verdict:
