@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10, help="how long things break (default: 10)")
     parser.add_argument("--seed", type=int, help="decides what breaks when (default: a new one)")
     parser.add_argument("--broker", choices=("redis", "rabbitmq"), default="redis")
-    parser.add_argument("--every", type=float, default=0.4, metavar="S", help="seconds between two orders")
+    parser.add_argument("--every", type=float, default=0.8, metavar="S", help="seconds between two orders")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there as well")
     given = parser.parse_args()
     seed = random.SystemRandom().randrange(1_000_000) if given.seed is None else given.seed

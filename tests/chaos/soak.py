@@ -13,7 +13,7 @@ from tests.chaos.judge import Verdict, judge
 from tests.chaos.stage import Stage, stage
 
 #: When things have stopped breaking, and so long nothing more is finished, it never will be.
-PATIENCE_S = 60.0
+PATIENCE_S = 90.0
 PROGRESS_EVERY_S = 5.0
 
 
@@ -34,7 +34,7 @@ class Report:
 
 
 class Soak:
-    def __init__(self, *, seconds: float, seed: int, broker: str, every_s: float = 0.4) -> None:
+    def __init__(self, *, seconds: float, seed: int, broker: str, every_s: float = 0.8) -> None:
         self._seconds = seconds
         self._seed = seed
         self._broker = broker
