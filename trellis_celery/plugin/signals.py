@@ -249,33 +249,33 @@ def on_postrun(sender: Any, state: str | None, retval: Any, **_: Any) -> None:
         run.end_span(SpanOutcome.RETRYING)
     try:
         if not run.is_settled:
-            _settle(run, state, retval, is_eager=sender.request.is_eager)
+            _settle(run, sender, state, retval)
     finally:
         run.raised = None  # its traceback leads back here
 
 
-def _settle(run: Run, state: str | None, retval: Any, *, is_eager: bool) -> None:
+def _settle(run: Run, task: Any, state: str | None, retval: Any) -> None:
     if state == states.IGNORED:
         _settle_ignored(run, retval)
     elif state == states.REJECTED:
         _settle_rejected(run, retval)
-    elif state == states.RETRY and is_eager:
+    elif state == states.RETRY and task.request.is_eager:
         run.release(resend_in_ms=transitions.HANDOFF_MS)
     elif state == states.SUCCESS:
-        _settle_returned(run)
+        _settle_returned(run, task)
     elif state not in states.ALL_STATES:
         # A hook, or the result backend, may have raised after the body did.
         error = run.raised or sys.exc_info()[1]
-        if isinstance(error, Retry) and not is_eager:
+        if isinstance(error, Retry) and not task.request.is_eager:
             run.end_span(SpanOutcome.RETRYING)  # it was published before it was raised
         else:
             _settle_raised(run, error)
 
 
-def _settle_returned(run: Run) -> None:
-    """Celery raised after the body had returned: links and chain could not be sent, or else its result not be kept."""
+def _settle_returned(run: Run, task: Any) -> None:
+    """Celery raised after the body had returned. If not over its result, it was over links and chain."""
     error = sys.exc_info()[1]
-    if error is None or _is_out_of(error, "mark_as_done"):
+    if error is None or _is_out_of(error, task.backend.mark_as_done, task.on_success):
         run.complete()
     else:
         _settle_raised(run, error)
@@ -288,9 +288,10 @@ def _settle_raised(run: Run, error: BaseException | None) -> None:
         run.lose(f"the run ended without an outcome: {_describe(error)}")
 
 
-def _is_out_of(error: BaseException, function: str) -> bool:
-    """Whether it was raised within a call of a function of this name."""
-    return any(frame.f_code.co_name == function for frame, _ in traceback.walk_tb(error.__traceback__))
+def _is_out_of(error: BaseException, *methods: Any) -> bool:
+    """Whether it was raised within a call of one of these."""
+    codes = {getattr(getattr(method, "__func__", None), "__code__", None) for method in methods}
+    return any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _settle_ignored(run: Run, reason: Any) -> None:
