@@ -11,6 +11,9 @@ from celery import Celery
 
 from trellis_celery import ProcessHandle, ProcessType, Step, Trellis
 
+# Other tests may have left threads behind, of which Python 3.12 warns.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+
 CHILDREN, CHANGES = 4, 25
 
 
