@@ -122,7 +122,7 @@ MUTANTS = [
     mutant(
         "a replaced run frees the newer attempt",
         RUNS,
-        "if attempt < step.attempt or is_held_by_another(step, run_id):",
+        "if attempt < step.attempt or is_overtaken or is_held_by_another(step, run_id):",
         "if False:",
     ),
     mutant(
