@@ -45,37 +45,46 @@ WORKERS = {
 BROKER = {
     "B1": Row("The broker is killed, with or without a file of its own", "steps it forgot are sent again"),
     "B2": Row("A queue is purged, or the whole broker emptied", "what it forgot is sent again, at no cost in retries"),
-    "B3": Row("Redis has no memory left for a message or a write", "the caller is told, and nothing is half written"),
+    "B3": Row("Redis has no memory left for a message or a write", "the sender is told; steps go out later"),
     "B4": Row("Redis evicts keys", "`trellis doctor` calls the policy a problem"),
-    "B5": Row("A former master answers READONLY", "the write is made again, and lands on the new one"),
+    "B5": Row("A former master answers READONLY", "the write is made again in the same call, on the new one"),
     "B6": Row("The master is killed or frozen, Sentinel promotes another", "nothing that was acknowledged is lost"),
     "B7": Row(
-        "A partition leaves some clients with the old master", "no lost write with `trellis_redis_wait_replicas`"
+        "A partition leaves some clients with the old master",
+        "with `min-replicas-to-write`, which `trellis doctor` asks for, it refuses writes after the lag and a second; "
+        "only what it took until then is lost",
     ),
     "B8": Row("A master of a Cluster is killed, a slot moves", "nothing is lost, no CROSSSLOT"),
-    "B9": Row("A worker and the broker do not hear each other for a while", "no second completion when they do again"),
-    "B10": Row("Everything takes half a second longer", "no step is taken for lost before its time"),
+    "B9": Row("A worker and the broker do not hear each other for a while", "no second run, and no second completion"),
+    "B10": Row("Everything takes half a second longer", "no step is taken for lost, with leases of 3 s or more"),
     "B11": Row("A call's reply is lost, for every call that trellis makes", "the same as if it had not been"),
     "B12": Row("A connection is open and nobody answers", "an error within `trellis_store_timeout_ms`"),
     "B13": Row("Celery publishes a message twice, because a reply was lost", "one copy runs"),
-    "B14": Row("RabbitMQ is killed while messages are published", "those that were not confirmed are sent again"),
+    "B14": Row("RabbitMQ is killed while messages are published", "every step that was sent is done, once"),
     "B15": Row("RabbitMQ drops connections, loses a queue, or takes nothing", "the check goes on; nothing is lost"),
     "B16": Row("RabbitMQ's `consumer_timeout` gives a message to another", "the copy does not run, the step completes"),
     "B17": Row("Redis's visibility timeout gives a message to another", "the copy does not run, one completion"),
     "B18": Row("A message arrives after its step has ended", "its body does not run"),
-    "B19": Row("Celery brings back unacknowledged messages far later than it says", "`trellis doctor` tells when"),
+    "B19": Row("Celery brings back unacknowledged messages later than it says", "when `trellis doctor` says"),
 }
 
 STORE = {
     "S1": Row("The store is down when a task is sent", "an error if `trellis_strict`, else the task goes out, counted"),
-    "S2": Row("The store is down when a task starts or ends", "the task is not failed by it, and the outcome is kept"),
-    "S3": Row("The store comes back empty", "tasks under way are not failed by that, and somebody is told"),
+    "S2": Row("The store is down when a task starts or ends", "the task is not failed, its outcome is written later"),
+    "S3": Row("The store comes back empty", "tasks under way are not failed by that; it is logged and counted"),
     "S4": Row("The power fails", "what the file had not got is forgotten as a whole: nothing is torn"),
     "S5": Row("The disk is full", "writes are refused as a whole, reads are answered"),
     "S6": Row("Scripts are flushed, the server is replaced by another release", "scripts are loaded again"),
-    "S7": Row("A user may not do one of the commands", "nothing is half written, and `trellis doctor` names it"),
+    "S7": Row(
+        "A user may not do one of the commands",
+        "nothing is half written (Valkey, Redis 7 and later), and `trellis doctor` names it",
+    ),
     "S8": Row("A key is of the wrong type, a record cannot be read", "an error for that step alone; the others go on"),
-    "S9": Row("The store's clock jumps an hour, forward or back", "no storm, nothing stuck, somebody is told"),
+    "S9": Row(
+        "The store's clock jumps an hour",
+        "forward: what runs is sent once more, and completes once; back: lost workers are noticed as before, deadlines "
+        "are late by the jump at the most; it is logged, and `trellis doctor` tells",
+    ),
     "S10": Row("The store stands still for seconds", "calls end in time, are repeated, and count once"),
 }
 
