@@ -86,8 +86,20 @@ class Children:
 
 
 def _signal_group(child: Child, number: signal.Signals, *, main_only: bool = False) -> None:
+    if child.process.returncode is not None and _is_there(child.process.pid):
+        return  # it ended some time ago, and its number is somebody else's by now
     with contextlib.suppress(ProcessLookupError):
         if not main_only:
             os.killpg(child.process.pid, number)
         elif child.process.poll() is None:
             child.process.send_signal(number)
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

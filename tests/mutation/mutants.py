@@ -54,7 +54,12 @@ MUTANTS = [
     mutant("a process is changed twice at one time", COMMIT, "math.max(now,", "math.min(now,"),
     mutant("the business key is never freed", COMMIT, "elseif holder == change.process then", "elseif false then"),
     mutant("the business key of others is freed", COMMIT, "elseif holder == change.process then", "else"),
-    mutant("a reopened process takes the key from others", COMMIT, "'HSETNX', KEYS[6]", "'HSET', KEYS[6]"),
+    mutant(
+        "a reopened process takes the key from others",
+        COMMIT,
+        "'HSETNX', KEYS[6], business",
+        "'HSET', KEYS[6], business",
+    ),
     mutant(
         "a reopened process does not get its key", COMMIT, "redis.call('HSETNX', KEYS[6]", "redis.call('HGET', KEYS[6]"
     ),
