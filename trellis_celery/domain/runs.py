@@ -31,15 +31,14 @@ def queue(
     """
     if step.task_id is None and not step.state.is_terminal:
         attempt = max(step.attempt, 1)
-        after = replace(
-            step,
-            attempt=attempt,
-            task_id=task_id,
-            args_digest=args_digest,
-            run_id=None,
-            deadline_ms=now_ms + delay_ms + step.queue_timeout_ms,
-            deadline_kind=DeadlineKind.QUEUE,
-        )
+        after = replace(step, attempt=attempt, task_id=task_id, args_digest=args_digest)
+        if not (is_late and step.run_id):  # else the message has been received, and its run has come as far as this
+            after = replace(
+                after,
+                run_id=None,
+                deadline_ms=now_ms + delay_ms + step.queue_timeout_ms,
+                deadline_kind=DeadlineKind.QUEUE,
+            )
         return Transition(step, after, (Event(EventKind.STEP_QUEUED, step.name, attempt, now_ms, task_id),))
     if is_late and step.task_id == task_id and not step.state.is_terminal:
         return Transition(step, step, (Event(EventKind.STEP_QUEUED, step.name, step.attempt, now_ms, task_id),))
@@ -63,10 +62,13 @@ def queue_again(
 
     `run_id`: the run that sends it; None if that is the worker's main process, or a task that replaced the step's. If
     the attempt or the run was replaced, or the step is finished, the message changes nothing and will be refused.
+    So it is if the message itself, or a copy of the run's own, has been sent again since.
     """
     if step.state.is_terminal:
         return Transition(step, step, verdict=Verdict.FINISHED)
-    if attempt < step.attempt or is_held_by_another(step, run_id):
+    is_older = (attempt, celery_retries) < (step.attempt, step.celery_retries)
+    is_overtaken = is_older and run_id not in (None, step.run_id)
+    if attempt < step.attempt or is_overtaken or is_held_by_another(step, run_id):
         return Transition(step, step, verdict=Verdict.STALE)
     after = replace(
         step,
@@ -159,7 +161,8 @@ def claim_finish(
 
     Asked only by such runs. The first to ask is accepted and every other run is refused from then on, unless the
     accepted one dies before it completes the step. A run of an attempt that another run holds was never to start, and
-    is refused: the other may be about to finish without asking. `sent_by` as for `start`.
+    is refused: the other may be about to finish without asking. So is one whose message Celery has sent again since.
+    `sent_by` as for `start`.
     """
     if step.state.is_terminal:
         return _refused(step, Verdict.FINISHED, attempt=attempt, now_ms=now_ms)
@@ -167,7 +170,9 @@ def claim_finish(
         return Transition(step, step)
     celery_retries = step.celery_retries if celery_retries is None else celery_retries
     is_copy = celery_retries <= step.celery_retries or sent_by not in (None, step.run_id)
-    if is_held_by_another(step, run_id) and (step.is_finishing or (attempt == step.attempt and is_copy)):
+    is_refused = step.is_finishing or (attempt == step.attempt and is_copy)
+    is_retried = attempt == step.attempt and celery_retries < step.celery_retries
+    if is_retried or (is_held_by_another(step, run_id) and is_refused):
         return _refused(step, Verdict.DUPLICATE, attempt=attempt, now_ms=now_ms)
     after = replace(
         step,

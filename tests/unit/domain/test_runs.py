@@ -34,6 +34,14 @@ class TestQueue:
         assert transition.is_change
         assert kinds(transition) == [EventKind.STEP_QUEUED]
 
+    def test_what_went_out_before_it_could_be_written_ends_no_run_that_the_store_has_heard_of_first(self) -> None:
+        finishing = runs.claim_finish(PENDING, attempt=1, run_id="run", now_ms=11_000).after
+
+        transition = runs.queue(finishing, task_id="task", args_digest="args", now_ms=12_000, is_late=True)
+
+        assert transition.after == replace(finishing, attempt=1, task_id="task", args_digest="args")
+        assert kinds(transition) == [EventKind.STEP_QUEUED]
+
     def test_what_went_out_before_it_could_be_written_changes_no_step_that_has_ended(self) -> None:
         done = replace(COMPLETED, task_id="task")
 
@@ -88,6 +96,20 @@ class TestQueueAgain:
         transition = runs.queue_again(SECOND, **sender, now_ms=31_000)
 
         assert (transition.is_change, transition.verdict) == (False, Verdict.STALE)
+
+    def test_the_retry_of_a_copy_that_went_on_without_an_answer_takes_no_later_retry_back(self) -> None:
+        retried_twice = runs.queue_again(RUNNING, attempt=1, run_id="run", celery_retries=2, now_ms=21_000).after
+
+        transition = runs.queue_again(retried_twice, attempt=1, run_id="copy", celery_retries=1, now_ms=21_100)
+
+        assert (transition.is_change, transition.verdict) == (False, Verdict.STALE)
+
+    def test_a_task_that_replaces_itself_after_retries_begins_to_count_anew(self) -> None:
+        retry = replace(RUNNING, celery_retries=2)
+
+        replaced = [runs.queue_again(retry, attempt=1, run_id=run_id, now_ms=21_000) for run_id in ("run", None)]
+
+        assert [transition.after.celery_retries for transition in replaced] == [0, 0]
 
     def test_nobody_takes_the_finish_from_the_run_that_has_claimed_it(self) -> None:
         finishing = runs.claim_finish(SECOND, attempt=1, run_id="first", now_ms=31_000).after
@@ -229,6 +251,13 @@ class TestClaimFinish:
         )
 
         assert (transition.after, transition.verdict) == (RUNNING, Verdict.DUPLICATE)
+
+    def test_a_copy_of_what_celery_has_sent_again_may_not_finish_before_the_retry_starts(self) -> None:
+        retrying = runs.queue_again(RUNNING, attempt=1, run_id="run", celery_retries=1, now_ms=21_000).after
+
+        transition = runs.claim_finish(retrying, attempt=1, celery_retries=0, run_id="copy", now_ms=21_100)
+
+        assert (transition.after, transition.verdict) == (retrying, Verdict.DUPLICATE)
 
     def test_no_run_of_a_finished_step_may_finish(self) -> None:
         transition = runs.claim_finish(COMPLETED, attempt=1, run_id="other", now_ms=31_000)
