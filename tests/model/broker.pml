@@ -46,6 +46,7 @@ inline receive(number, retries, is_stray) {
   :: is_there(2, 1) -> number = 2; retries = 1
   :: is_there(3, 1) -> number = 3; retries = 1
   :: is_there(4, 1) -> number = 4; retries = 1
+  :: is_there(1, 2) -> number = 1; retries = 2
   :: is_stray_there(1) -> number = 1; retries = 1; is_stray = 1
   :: is_stray_there(2) -> number = 2; retries = 1; is_stray = 1
   :: is_stray_there(3) -> number = 3; retries = 1; is_stray = 1

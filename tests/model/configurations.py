@@ -38,7 +38,7 @@ CONFIGURATIONS = [
     Configuration("two checkers", "two of anybody die, anywhere", {"CHECKERS": 2, "CRASHES": 2}),
     Configuration(
         "two checkers, unanswered",
-        "a call to the store goes without an answer: done, not done, or asked again",
+        "a call to the store goes without an answer: done, not done, asked again, or told later",
         {"CHECKERS": 2, "UNANSWERED": 1},
     ),
     Configuration(
@@ -60,6 +60,14 @@ CONFIGURATIONS = [
         "retries by Celery, frozen",
         "likewise with a worker that freezes, and a run that raises Ignore",
         {"CELERY_RETRIES": 1, "STALLS": 1, "UNANSWERED": 1, "IGNORED": 1},
+    ),
+    Configuration(
+        "two retries by Celery",
+        "each message may be sent twice again by Celery, one of anybody dies, a call goes without an answer",
+        {"RETRIES_PERMITTED": 0, "CELERY_RETRIES": 2, "CRASHES": 1, "UNANSWERED": 1},
+    ),
+    Configuration(
+        "store away", "three calls in a row or apart go without an answer, and are told later", {"UNANSWERED": 3}
     ),
     Configuration(
         "let go",

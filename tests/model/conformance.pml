@@ -30,7 +30,9 @@ inline tell() {
 }
 
 inline with_nothing() {
-  given(); queue(); printf("queue %d ", verdict); tell();
+  for (flag : 0 .. 1) {
+    given(); queue(flag); printf("queue %d %d ", flag, verdict); tell()
+  }
   if
   :: s == FAILED -> given(); reopen(); printf("reopen %d ", ACCEPTED); tell()
   :: else

@@ -69,7 +69,7 @@ MUTANTS = [
     Mutant(
         "no fence at completion",
         "LINKS_ONCE",
-        Change("rules.pml", "&& (step.is_finishing || is_copy(number, retries, is_stray)) ->", "&& false ->"),
+        Change("rules.pml", "(step.is_finishing || is_copy(number, retries, is_stray)) ->", "false ->"),
     ),
     Mutant(
         "no run asks before it sends its links",
@@ -94,7 +94,7 @@ MUTANTS = [
     Mutant(
         "publish, then tell the store",
         "ENDS",
-        Change("rules.pml", "step.attempt = 1; step.run_id = NOBODY; step.clock = QUEUE", "step.attempt = 1"),
+        Change("rules.pml", ":: else -> step.run_id = NOBODY; step.clock = QUEUE", ":: else"),
         {"LOSSES": 1},
     ),
     Mutant(
@@ -164,7 +164,7 @@ MUTANTS = [
         "the stored message keeps its count of retries",
         "ENDS",
         Change("checker.pml", "retries = newest(retries, stored_retries)", "retries = stored_retries"),
-        {"CELERY_RETRIES": 1, "UNANSWERED": 1, "LETS_GO": 1, "LOSSES": 1, "WORKERS": 1},
+        {"CELERY_RETRIES": 1, "UNANSWERED": 1, "LETS_GO": 1, "LOSSES": 1, "WORKERS": 1, "RETRIES_PERMITTED": 0},
     ),
     Mutant(
         "the lease of an earlier run ends a later one",
@@ -185,6 +185,24 @@ MUTANTS = [
             "rules.pml", "&& ((retries) <= step.celery_retries || is_stray))", "&& (retries) <= step.celery_retries)"
         ),
         {"CELERY_RETRIES": 1, "CRASHES": 1, "UNANSWERED": 1},
+    ),
+    Mutant(
+        "the retry of a copy takes back a later one",
+        "STARTED_ONCE",
+        Change("rules.pml", " || is_overtaken(me, number, retries)) ->", ") ->"),
+        {"RETRIES_PERMITTED": 0, "CELERY_RETRIES": 2, "UNANSWERED": 1},
+    ),
+    Mutant(
+        "a copy of what was retried finishes",
+        "STARTED_ONCE",
+        Change("rules.pml", "is_retried(number, retries) ((number)", "is_retried(number, retries) (false && (number)"),
+        {"RETRIES_PERMITTED": 0, "CELERY_RETRIES": 2, "UNANSWERED": 1, "CRASHES": 1},
+    ),
+    Mutant(
+        "a message that is told of late ends its run",
+        "LINKS_ONCE",
+        Change("rules.pml", ":: is_late && step.run_id != NOBODY ", ":: false "),
+        {"UNANSWERED": 2},
     ),
     Mutant(
         "workers promise no lease",

@@ -44,32 +44,40 @@ hidden mtype:action action;
 #define is_replaced(me, number) \
   (((me) != NOBODY || (number) != ANY) && ((number) < step.attempt || is_held_by_another(me)))
 
-/* A message is about to be published for the first time, or the same call once more under the same id. */
-inline queue() {  /* rule: runs.queue */
+/* A message is about to be published for the first time, or the same call once more under the same id. If it is late,
+ * the message has gone out already. */
+inline queue(is_late) {  /* rule: runs.queue */
   verdict = ACCEPTED;
   if
   :: step.attempt == 0 && !is_terminal ->
-     step.attempt = 1; step.run_id = NOBODY; step.clock = QUEUE
+     step.attempt = 1;
+     if
+     :: is_late && step.run_id != NOBODY  /* its run has come as far as this */
+     :: else -> step.run_id = NOBODY; step.clock = QUEUE
+     fi
   :: else ->
-     verdict = (step.run_id == NOBODY && !is_terminal -> ACCEPTED : DUPLICATE)
-  fi
-}
-
-/* Celery sends the step's task again under its own id. */
-inline queue_again(me, number, retries) {  /* rule: runs.queue_again */
-  verdict = ACCEPTED;
-  if
-  :: is_terminal -> verdict = FINISHED
-  :: !is_terminal && is_replaced(me, number) -> verdict = STALE
-  :: else ->
-     step.attempt = number; step.run_id = NOBODY; step.celery_retries = retries;
-     step.is_leased = 0; step.is_finishing = 0; step.clock = QUEUE
+     verdict = (!is_terminal && (is_late || step.run_id == NOBODY) -> ACCEPTED : DUPLICATE)
   fi
 }
 
 #define is_same(number, retries)  ((number) == step.attempt && (retries) == step.celery_retries)
 #define is_older(number, retries) \
   ((number) < step.attempt || ((number) == step.attempt && (retries) < step.celery_retries))
+
+/* A later message of the attempt has been sent, and not by this run. */
+#define is_overtaken(me, number, retries) (is_older(number, retries) && (me) != NOBODY && step.run_id != (me))
+
+/* Celery sends the step's task again under its own id. The store may be told late: then it may have gone on. */
+inline queue_again(me, number, retries) {  /* rule: runs.queue_again */
+  verdict = ACCEPTED;
+  if
+  :: is_terminal -> verdict = FINISHED
+  :: !is_terminal && (is_replaced(me, number) || is_overtaken(me, number, retries)) -> verdict = STALE
+  :: else ->
+     step.attempt = number; step.run_id = NOBODY; step.celery_retries = retries;
+     step.is_leased = 0; step.is_finishing = 0; step.clock = QUEUE
+  fi
+}
 
 #define is_newer(number, retries) (!is_older(number, retries) && !is_same(number, retries))
 
@@ -96,14 +104,18 @@ inline start(me, number, retries, is_stray) {  /* rule: runs.start */
 #define is_copy(number, retries, is_stray) \
   ((number) == step.attempt && ((retries) <= step.celery_retries || is_stray))
 
+/* Celery has sent the message again since. */
+#define is_retried(number, retries) ((number) == step.attempt && (retries) < step.celery_retries)
+
 /* A run that may have been replaced has ended: may it send its links and chain? */
 inline claim_finish(me, number, retries, is_stray) {  /* rule: runs.claim_finish */
   verdict = ACCEPTED;
   if
   :: is_terminal -> verdict = FINISHED
   :: !is_terminal && step.run_id == me && step.is_finishing
-  :: !is_terminal && is_held_by_another(me) && (step.is_finishing || is_copy(number, retries, is_stray)) ->
-     verdict = DUPLICATE
+  :: !is_terminal && is_retried(number, retries) && !(step.run_id == me && step.is_finishing) -> verdict = DUPLICATE
+  :: !is_terminal && !is_retried(number, retries) && is_held_by_another(me) &&
+     (step.is_finishing || is_copy(number, retries, is_stray)) -> verdict = DUPLICATE
   :: else ->
      step.run_id = me; step.is_finishing = 1; step.is_leased = 0; step.clock = RUN
   fi

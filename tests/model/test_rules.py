@@ -90,8 +90,8 @@ def _verdict(transition: Transition) -> tuple[str, ProcessStep]:
     return transition.verdict.name, transition.after
 
 
-def _queue(step: ProcessStep, _: Args) -> tuple[str, ProcessStep]:
-    return _verdict(runs.queue(step, task_id="task", args_digest="digest", now_ms=NOW_MS))
+def _queue(step: ProcessStep, args: Args) -> tuple[str, ProcessStep]:
+    return _verdict(runs.queue(step, task_id="task", args_digest="digest", is_late=bool(args[0]), now_ms=NOW_MS))
 
 
 def _queue_again(step: ProcessStep, args: Args) -> tuple[str, ProcessStep]:

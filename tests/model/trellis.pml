@@ -26,13 +26,13 @@
 #define CRASHES 0            /* of anybody, between any two atomic blocks */
 #endif
 #ifndef UNANSWERED
-#define UNANSWERED 0         /* calls to the store without an answer: done, not done, or done and asked once more */
+#define UNANSWERED 0         /* calls to the store without an answer: done, not done, asked once more, or told late */
 #endif
 #ifndef STALLS
 #define STALLS 0             /* workers that freeze while they send links and chain, until their clocks run out */
 #endif
 #ifndef CELERY_RETRIES
-#define CELERY_RETRIES 0     /* 0 or 1: `self.retry()` and `retry_on_worker_lost`, in the life of a message */
+#define CELERY_RETRIES 0     /* 0, 1, or 2 where there is one attempt: `self.retry()` and `retry_on_worker_lost` */
 #endif
 #ifndef LETS_GO
 #define LETS_GO 0            /* `Reject(requeue=True)`, or a task that replaces itself */
@@ -90,15 +90,26 @@ inline note_end() {
 /* Somebody sends the step's task, in a process that has just begun. */
 active proctype publisher() {
   byte number = 1;
+  bit is_untold;  /* the store does not know, and is told when it is back */
   if
-  :: atomic { queue(); number = step.attempt }
-  :: atomic { is_unheard; queue() }  /* tracking stops no task: */
-  :: atomic { is_unheard }           /* the message goes out in both cases */
-  :: atomic { is_unheard; queue(); queue(); number = step.attempt }
+  :: atomic { queue(false); number = step.attempt }
+  :: atomic { is_unheard; queue(false); is_untold = 1 }  /* tracking stops no task: */
+  :: atomic { is_unheard; is_untold = 1 }                /* the message goes out in both cases */
+  :: atomic { is_unheard; queue(false); queue(false); number = step.attempt }
   :: atomic { dies; goto end }
   fi;
   if
-  :: atomic { publish(number, 0, false); printf("sent\n") }
+  :: atomic {
+       publish(number, 0, false); printf("sent\n");
+       if
+       :: is_untold
+       :: else -> goto end
+       fi
+     }
+  :: atomic { dies; goto end }
+  fi;
+  if
+  :: atomic { queue(true); stored_retries = (verdict == ACCEPTED -> 0 : stored_retries); printf("told late\n") }
   :: atomic { dies }
   fi;
 end:

@@ -84,6 +84,17 @@ inline over() {
   goto end_idle
 }
 
+/* The store did not answer: what the run has come to is kept in memory, and told when the store is back. */
+inline keep() {
+  is_sending[ME] = 0; is_old[ME] = LAPSED  /* nobody renews its lease any more */
+}
+
+#define tell_later(rule) \
+  if \
+  :: atomic { rule; note_end(); printf("run %d tells what was kept: %e\n", ME, verdict); over() } \
+  :: atomic { dies; over() } \
+  fi
+
 active [WORKERS] proctype worker() {
   byte number, retries;  /* what the message carries */
   bit is_stray;          /* likewise: it was sent by a run that did not hold the step */
@@ -117,13 +128,14 @@ body:
   :: atomic { is_unheard; interrupted++ }  /* a store that is down holds up no chain */
   :: atomic { fail(ME, number); note_end(); over() }
   :: atomic { ignored > 0 -> ignored--; cancel(ME, number); note_end(); over() }
-  :: atomic { is_unheard; over() }         /* nobody hears how it ends */
+  :: atomic { is_unheard; keep(); goto telling_failure }
   :: atomic { heartbeats > 0 -> heartbeats--; ask_for_time(); goto body }
   :: atomic { lets_go > 0 ->
        lets_go--; release(ME, number); may_start_again(); publish(number, retries, is_stray); over() }
+  :: atomic { lets_go > 0 && is_unheard; lets_go--; publish(number, retries, is_stray); keep(); goto telling_release }
   :: atomic { lets_go > 0 -> lets_go--; hand_over(ME, number); may_start_again(); over() }
   :: atomic { retries < CELERY_RETRIES -> ask_to_retry(); goto retrying }
-  :: atomic { retries < CELERY_RETRIES && is_unheard; is_stray = (step.run_id != ME); goto retrying }
+  :: atomic { retries < CELERY_RETRIES && is_unheard; is_stray = (step.run_id != ME); goto retrying_untold }
   :: atomic { dies; goto died }
   fi;
 
@@ -137,7 +149,7 @@ sending:
 completing:
   if
   :: atomic { complete(ME); note_end(); printf("run %d completes: %e\n", ME, verdict); over() }
-  :: atomic { is_unheard; interrupted++; over() }
+  :: atomic { is_unheard; interrupted++; keep(); goto telling_completion }
   :: atomic { stall(); goto completing }
   :: atomic { dies; interrupted++; goto died }
   fi;
@@ -160,10 +172,32 @@ retrying:
   :: atomic { dies; goto died }
   fi;
 
+retrying_untold:
+  if
+  :: atomic { send_again(); keep(); goto telling_retry }
+  :: atomic { dies; goto died }
+  fi;
+
+telling_completion:
+  tell_later(complete(ME));
+
+telling_failure:
+  tell_later(fail(ME, number));
+
+telling_retry:
+  tell_later(ask_to_retry());
+
+telling_loss:
+  tell_later(lose(ME, number));
+
+telling_release:
+  tell_later(release(ME, number); may_start_again());
+
 died:  /* the main process tells what became of its child, or is gone as well */
   if
   :: atomic { lose(ME, number); printf("the child of run %d of attempt %d is gone: %e\n", ME, number, verdict); over() }
   :: atomic { retries < CELERY_RETRIES -> ask_to_retry(); send_again(); over() }
+  :: atomic { is_unheard; keep(); goto telling_loss }
   :: atomic { over() }
   fi
 }
