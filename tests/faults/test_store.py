@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.support.apps.making import WORKER_LOST_MS
 from tests.support.breaking import APP, STORE, send, start, wait_until_completed
 from tests.support.cluster import Cluster
 from tests.support.programs import Program
 from tests.support.redis_server import DURABLE, RedisServer
 from tests.support.waiting import eventually
-from trellis_celery import errors
+from trellis_celery import EventKind, errors
 
 pytestmark = pytest.mark.integration
 
@@ -33,15 +35,6 @@ def cluster(start_cluster: Callable[..., Cluster], store: RedisServer) -> Iterat
         cluster.worker("-B", "-s", "schedule")
         yield cluster
         cluster.close()
-
-
-@pytest.fixture
-def store_down(store: RedisServer) -> Iterator[RedisServer]:
-    """Killed at the beginning, there again at the end."""
-    store.kill()
-    yield store
-    if not store.is_running:
-        store.start()
 
 
 def worker_of(cluster: Cluster) -> Program:
@@ -155,3 +148,21 @@ def test_s3_a_store_that_comes_back_empty_fails_no_task_and_says_so(cluster: Clu
         return bool((cluster.trellis.store.stats().untracked or {}).get("success"))
 
     eventually(is_counted, what="counted in the store")
+
+
+@pytest.mark.fault("S10")
+def test_s10_no_worker_is_taken_for_lost_because_the_store_stood_still_for_longer_than_a_lease(
+    cluster: Cluster, store: RedisServer
+) -> None:
+    sent = [send(cluster, 4, process_type="Letter").wait_until_running() for _ in range(2)]
+    checked_ms = cluster.trellis.store.last_check().at_ms
+    store.freeze()
+    froze_s = time.monotonic()
+    try:
+        eventually(lambda: time.monotonic() - froze_s > 2 * WORKER_LOST_MS / 1000, what="two leases long")
+    finally:
+        store.thaw()
+
+    wait_until_completed(*sent)
+    assert cluster.trellis.store.last_check().at_ms > checked_ms + 2 * WORKER_LOST_MS
+    assert {(one.step.attempt, one.runs(), one.count(EventKind.RUN_LOST)) for one in sent} == {(1, 1, 0)}
