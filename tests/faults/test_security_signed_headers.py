@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -15,8 +11,7 @@ import pytest
 from celery import chain, chord
 
 from tests.support.broker_access import Taken, put, take
-from tests.support.certificates import write_certificate
-from tests.support.cluster import ROOT, Cluster
+from tests.support.cluster import Cluster
 from tests.support.waiting import eventually
 from trellis_celery import EventKind, ProcessHandle
 from trellis_celery.plugin.signing import Signer
@@ -24,7 +19,7 @@ from trellis_celery.plugin.signing import Signer
 pytestmark = [pytest.mark.integration, pytest.mark.fault("X6")]
 
 APP = "tests.support.apps.signed"
-KEY, CERTIFICATES = "TRELLIS_TEST_SIGNING_KEY", "TRELLIS_TEST_CERTIFICATES"
+KEY = "TRELLIS_TEST_SIGNING_KEY"
 SECRET = "a key for tests, long enough"
 
 
@@ -38,9 +33,10 @@ def cluster(request: pytest.FixtureRequest, start_cluster: Callable[..., Cluster
 
 
 def start(cluster: Cluster, process_type: str) -> ProcessHandle:
-    return cluster.trellis.start_process(
+    process: ProcessHandle = cluster.trellis.start_process(
         getattr(cluster.module, process_type), tenant_id="tests", aggregate_type="Order", aggregate_id=uuid4().hex
     )
+    return process
 
 
 def untracked(cluster: Cluster) -> int:
@@ -199,23 +195,3 @@ def test_x6_a_worker_signs_nothing_that_a_callback_of_a_forged_body_asks_for(clu
 
     cluster.diary.wait_for(f"pay {message.task_id}")
     assert victim.refresh().steps == before
-
-
-def test_x6_bodies_may_be_signed_as_well_by_celery(
-    start_cluster: Callable[..., Cluster], valkey_server: str, tmp_path: Path
-) -> None:
-    write_certificate(tmp_path)
-    cluster = start_cluster(APP, env={KEY: SECRET})
-    env = {CERTIFICATES: str(tmp_path)}
-    cluster.worker(name="careful", env=env)
-    process = start(cluster, "Order")
-    send = (
-        "from tests.support.apps.signed import bill, ship, trellis\n"
-        f"with trellis.get_process({process.id!r}): bill.delay('1'), ship.delay('2')"
-    )
-
-    subprocess.run([sys.executable, "-c", send], env={**os.environ, **env}, cwd=ROOT, check=True, timeout=30)
-
-    eventually(lambda: [process.refresh().steps[name].state for name in ("bill", "ship")] == ["completed"] * 2)
-    assert process.steps["bill"].attempt == 2
-    cluster.close()
