@@ -191,14 +191,16 @@ class TestRoundTrips:
             return Counter(Wire(bench.raw).commands(lambda: bench.store.list_processes(only, limit=10)))
 
         bench.start_process(aggregate_id="4711")
-        of_one = commands()
+        for _ in range(40):  # of which some are in most shards
+            bench.start_process()
+        of_some = commands()
         for _ in range(300):
             bench.start_process()
         of_many = commands()
 
         assert set(of_many) <= {"SMEMBERS", "ZREVRANGEBYLEX", "HMGET"}
         assert of_many["HMGET"] <= 2 * 16 * 4  # the first entries of each shard's lists
-        assert of_many["ZREVRANGEBYLEX"] <= 2 * of_one["ZREVRANGEBYLEX"]
+        assert of_many["ZREVRANGEBYLEX"] <= 2 * of_some["ZREVRANGEBYLEX"]
 
 
 # Lost replies
