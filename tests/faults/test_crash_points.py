@@ -183,7 +183,7 @@ OPERATIONS: dict[str, Callable[[Bench], Operation]] = {
 }
 
 
-@pytest.mark.fault("C3", "C5")
+@pytest.mark.fault("C3", "C5", "B11")
 def test_no_crash_point_loses_a_step_or_counts_one_twice(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
     bench = Bench(cluster)
     points: Counter[str] = Counter()
