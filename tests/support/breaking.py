@@ -14,6 +14,8 @@ APP = "tests.support.apps.breaking"
 
 #: The variable that says where processes are kept, if not beside the results.
 STORE = "BREAKING_STORE"
+#: The name of the master of a broker and a store that are behind a Sentinel.
+MASTER = "BREAKING_MASTER"
 #: Set for a worker that is as patient as Celery and trellis are if nothing is said, or nearly.
 FAR = "BREAKING_FAR"
 

@@ -9,7 +9,7 @@ from typing import Any
 from celery import Task
 
 from tests.support.apps.making import make_app
-from tests.support.breaking import FAR, STORE
+from tests.support.breaking import FAR, MASTER, STORE
 from trellis_celery import ProcessType, Step, process_step
 
 #: So soon is brought again from Redis what a worker does not acknowledge. RabbitMQ notices by itself.
@@ -25,6 +25,9 @@ if IS_FAR:
     app.conf.trellis_worker_lost_ms = 3_000
 elif app.conf.broker_url.startswith("redis"):
     app.conf.broker_transport_options = _OPTIONS
+if name := os.environ.get(MASTER):
+    app.conf.broker_transport_options = {**_OPTIONS, "master_name": name, "socket_timeout": 2}
+    app.conf.trellis_transport_options = {"master_name": name}
 if os.environ.get(STORE):
     app.conf.trellis_url = os.environ[STORE]
 
