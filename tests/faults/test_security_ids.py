@@ -69,7 +69,7 @@ an_id = st.tuples(part, part).map(lambda parts: f"{parts[0][:240]}{MARK}{next(nu
 eight_ids = st.lists(an_id, min_size=8, max_size=8)
 
 few = settings(
-    max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.reuse, Phase.generate)
+    max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.reuse, Phase.generate)
 )
 
 

@@ -27,7 +27,7 @@ SECRET = "a key for tests, long enough"
 def cluster(request: pytest.FixtureRequest, start_cluster: Callable[..., Cluster]) -> Iterator[Cluster]:
     broker_url = request.getfixturevalue("rabbitmq_url") if request.param == "rabbitmq" else ""
     cluster = start_cluster(APP, broker_url=broker_url, env={KEY: SECRET})
-    cluster.worker()
+    cluster.worker("-B", "-s", str(cluster._directory / "schedule"))
     yield cluster
     cluster.close()
 
@@ -168,7 +168,7 @@ def test_x6_a_message_with_a_forged_header_that_is_thrown_away_ends_no_step(clus
     before = victim.refresh().steps
     forged = of_victim.with_trellis(sig=message.headers["trellis"]["sig"])
     revoked = forged.with_headers(id="revoked").with_trellis(task="revoked")
-    cluster.app.control.revoke("revoked", reply=True, timeout=5)
+    cluster.app.control.revoke("revoked", destination=["worker@test"], reply=True, timeout=5)
     past = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
 
     put(cluster, "signed", forged.with_headers(task="signed.nobody_knows"))
@@ -181,6 +181,22 @@ def test_x6_a_message_with_a_forged_header_that_is_thrown_away_ends_no_step(clus
     output = cluster.programs[-1].output
     assert "signed.nobody_knows" in output
     assert output.count("Discarding revoked task") >= 2
+
+
+def test_x6_a_message_with_a_true_header_that_is_thrown_away_ends_its_step(cluster: Cluster) -> None:
+    revoked, unknown = start(cluster, "Payment"), start(cluster, "Payment")
+    for process in (revoked, unknown):
+        with process:
+            cluster.module.pay.apply_async(queue="nobody")
+    message, renamed = take(cluster, "nobody"), take(cluster, "nobody").with_headers(task="signed.nobody_knows")
+    Signer([SECRET]).sign(renamed.headers["trellis"], renamed.headers)
+    cluster.app.control.revoke(message.task_id, destination=["worker@test"], reply=True, timeout=5)
+
+    put(cluster, "signed", message)
+    put(cluster, "signed", renamed)
+
+    eventually(lambda: revoked.refresh().steps["pay"].state == "cancelled", what="cancelled")
+    eventually(lambda: "signed.nobody_knows" in str(unknown.history()), what="said of the step")
 
 
 def test_x6_a_worker_signs_nothing_that_a_callback_of_a_forged_body_asks_for(cluster: Cluster) -> None:

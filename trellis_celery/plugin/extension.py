@@ -299,7 +299,8 @@ class Trellis:
         """By an attribute of the check, which `inspect registered` shows: which keys they are, and not the keys."""
         check: Any = self.app.tasks.get(beat.CHECK)
         with suppress(errors.ConfigurationError):
-            check.trellis_signing = self.signer.fingerprint
+            if check is not None:
+                check.trellis_signing = self.signer.fingerprint
 
     def _guard_tasks(self, **_: Any) -> None:
         """Once when the app is finalized, and again as a worker starts, for tasks that were defined after that."""
