@@ -124,6 +124,8 @@ def _reason(step: ProcessStep, is_lapsed: bool) -> str:
         return f"worker lost{f': {step.worker}' if step.worker else ''}"
     if step.deadline_kind is DeadlineKind.LOST and step.last_error:
         return step.last_error
+    if step.is_finishing:  # then the clock is not that of `timeout_ms`
+        return "the body returned, and its run never said what came of it"
     return f"no outcome after {step.timeout_ms} ms"
 
 

@@ -236,6 +236,13 @@ class TestSettling:
             (kind, 2, LATE_MS + 4)
         ]
 
+    def test_an_attempt_whose_run_died_while_it_finished_is_not_said_to_have_taken_its_whole_time(self) -> None:
+        finishing = runs.claim_finish(RUNNING, attempt=1, run_id="run", now_ms=20_100).after
+
+        _, transition = timeouts.time_out(finishing, now_ms=20_100 + HANDOFF_MS)
+
+        assert transition.after.last_error == "the body returned, and its run never said what came of it"
+
     def test_giving_up_fails_the_step_with_the_reason(self) -> None:
         claimed = timeouts.time_out(replace(RUNNING, retries_permitted=0), now_ms=LATE_MS)[1].after
 
