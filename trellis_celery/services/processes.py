@@ -138,8 +138,10 @@ class ProcessService:
 
     def cancel(self, process: Process | str, *, reason: str = "cancelled", by: str = "") -> None:
         """Cancel every step that is not finished. Tasks that still run may end, but no longer count."""
-        for step_name in self.get_process(_id(process)).steps:
-            self._apply(process, step_name, partial(outcomes.cancel, reason=reason, by=by))
+        stored = self.get_process(_id(process))
+        picture = process if isinstance(process, Process) else stored
+        for step_name in stored.steps:
+            self._apply(picture, step_name, partial(outcomes.cancel, reason=reason, by=by))
 
     def close_incident(self, process: Process | str, step_name: str, *, by: str = "", note: str = "") -> None:
         """Note that a step that was given up has been looked at, and is to stay as it is.
