@@ -82,6 +82,20 @@ def test_b1_what_waited_in_a_broker_that_was_killed_is_done_by_its_file_or_by_co
     assert resent == 0 if options else resent >= 4
 
 
+@pytest.mark.fault("B2")
+def test_b2_what_waited_in_a_broker_that_was_emptied_under_its_workers_is_sent_again(
+    cluster: Cluster, broker: RedisServer
+) -> None:
+    sent = [send(cluster, 1).wait_until_running(), *(send(cluster) for _ in range(5))]
+
+    with broker.client() as client:
+        client.flushall()
+
+    wait_until_completed(*sent)
+    assert {(one.step.attempt, one.step.retry_count, one.runs()) for one in sent} == {(1, 0, 1)}
+    assert sum(one.count(EventKind.STEP_RESENT) for one in sent) >= 4
+
+
 @pytest.mark.fault("B9")
 def test_b9_a_worker_that_does_not_hear_the_broker_for_a_while_completes_its_step_once(
     cluster: Cluster, to_broker: Proxy

@@ -100,7 +100,9 @@ def test_s9_a_clock_that_jumps_forward_sends_what_runs_once_more_and_no_more(
 
 
 @pytest.mark.fault("S9")
-def test_s9_a_clock_that_jumps_back_leaves_no_worker_unnoticed(store: RedisStore, clock: WallClock) -> None:
+def test_s9_a_clock_that_jumps_back_leaves_no_worker_unnoticed(
+    store: RedisStore, clock: WallClock, caplog: pytest.LogCaptureFixture
+) -> None:
     checks = Checks(store)
     clock.set_off(HOUR_S)
     lost, alive = running(store), running(store)
@@ -117,6 +119,7 @@ def test_s9_a_clock_that_jumps_back_leaves_no_worker_unnoticed(store: RedisStore
         time.sleep(LEASE_MS / 4000)
 
     assert sent == [(lost.id, 2)]
+    assert [record.message for record in caplog.records].count("store_clock_set_back") == 1
 
 
 @pytest.mark.fault("S9")
