@@ -48,10 +48,6 @@ class KeptWrites:
         self._not_told = not_told
         #: One of each process: a forked child begins anew.
         self._senders: dict[int, BackgroundSender[_Write]] = {}
-        for signal in (signals.worker_process_shutdown, signals.worker_shutdown):
-            # To Celery before 5.7 the same method of another object is connected already.
-            signal.connect(self._flush, weak=False, dispatch_uid=f"trellis.{id(self)}.kept")
-        atexit.register(self._flush)
 
     def keep(self, key: StepKey, rule: Rule, message: bytes | None = None) -> None:
         """Apply the rule later, and store the message then. Does not raise and waits for nobody."""
@@ -63,7 +59,14 @@ class KeptWrites:
         if sender is None:  # of two threads that get here at once, one's is kept
             new = BackgroundSender(self._tell, name="trellis-kept", capacity=CAPACITY, pause_s=PAUSE_S)
             sender = self._senders.setdefault(os.getpid(), new)
+            self._flush_at_the_end()
         return sender
+
+    def _flush_at_the_end(self) -> None:
+        for signal in (signals.worker_process_shutdown, signals.worker_shutdown):
+            # To Celery before 5.7 the same method of another object is connected already.
+            signal.connect(self._flush, weak=False, dispatch_uid=f"trellis.{id(self)}.kept")
+        atexit.register(self._flush)
 
     def _tell(self, write: _Write) -> None:
         try:
