@@ -78,8 +78,18 @@ class _AsksAgain(SentinelManagedConnection):
     or at nobody. https://github.com/redis/redis-py/issues/3874
     """
 
-    def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
-        if retry_socket_connect:
-            self.connect()  # type: ignore[no-untyped-call]  # which comes back here, with the master's address and without trying again
+    _is_asking = False
+
+    def connect(self) -> None:
+        self._is_asking = True
+        try:
+            super().connect()  # type: ignore[no-untyped-call]
+        finally:
+            self._is_asking = False
+
+    def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
+        """Connect to the address that the Sentinel has just told; without one, ask."""
+        if self._is_asking:
+            super().connect_check_health(*args, **kwargs)
         else:
-            super().connect_check_health(check_health, retry_socket_connect)
+            self.connect()
