@@ -85,7 +85,7 @@ STORE = {
         "forward: what runs is sent once more, and completes once; back: lost workers are noticed as before, deadlines "
         "are late by the jump at the most; it is logged, and `trellis doctor` tells",
     ),
-    "S10": Row("The store stands still for seconds", "calls end in time, are repeated, and count once"),
+    "S10": Row("The store stands still for seconds", "calls end in time and count once; no worker is lost"),
 }
 
 CHECKER = {
