@@ -39,9 +39,7 @@ def contents(admin: Any) -> dict[bytes, Any]:
 
 @pytest.mark.fault("S7")
 @pytest.mark.parametrize("command", redis_rights.COMMANDS)
-def test_s7_a_command_that_is_denied_leaves_nothing_half_written(
-    server: RedisServer, admin: Any, command: str
-) -> None:
+def test_s7_a_command_that_is_denied_leaves_nothing_half_written(server: RedisServer, admin: Any, command: str) -> None:
     rights = ["+" + name.lower().replace(" ", "|") for name in redis_rights.COMMANDS]
     denied = "-" + command.lower().replace(" ", "|")
     admin.execute_command("ACL", "SETUSER", "shop", "reset", "on", ">secret", "~*", *rights, denied)
