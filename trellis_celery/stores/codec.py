@@ -78,7 +78,10 @@ def dump_step(step: ProcessStep) -> bytes:
 
 def kept_step(step: ProcessStep) -> ProcessStep:
     """The record as it would be read back: its texts are shortened, and hold nothing that cannot be written."""
-    return replace(step, worker=_shorten(step.worker), last_error=_shorten(step.last_error))
+    worker, last_error = _shorten(step.worker), _shorten(step.last_error)
+    if (worker, last_error) == (step.worker, step.last_error):
+        return step
+    return replace(step, worker=worker, last_error=last_error)
 
 
 def load_step(data: bytes | str, *, name: str, version: int) -> ProcessStep:

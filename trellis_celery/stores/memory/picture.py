@@ -11,5 +11,4 @@ from trellis_celery.stores import codec
 def picture_of(process: Process) -> Process:
     """An independent copy. Raises DefinitionError if the metadata are not JSON values, as every store does."""
     metadata = codec.load_json(codec.dump_json(process.metadata)) if process.metadata else {}
-    steps = {name: codec.kept_step(step) for name, step in process.steps.items()}
-    return replace(process, steps=steps, metadata=metadata)
+    return replace(process, steps=dict(process.steps), metadata=metadata)
