@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import redis
@@ -83,6 +84,27 @@ def dynamodb_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
     """A DynamoDB of our own, without tables."""
     with services.dynamodb(tmp_path_factory.mktemp("dynamodb")) as endpoint:
         yield endpoint
+
+
+@pytest.fixture(scope="session")
+def dynamodb_client(dynamodb_endpoint: str) -> Iterator[Any]:
+    """One client for all tests: it takes a second to make."""
+    from trellis_celery.stores.dynamodb.connect import connect
+
+    client, _ = connect(f"dynamodb:///any?endpoint={dynamodb_endpoint}", timeout_ms=60_000)
+    with closing(client):
+        yield client
+
+
+@pytest.fixture
+def dynamodb_table(dynamodb_client: Any) -> Iterator[str]:
+    """The name of an empty table of the test's own."""
+    from trellis_celery.stores.dynamodb.tables import create_tables
+
+    table = f"test-{uuid4().hex}"
+    create_tables(dynamodb_client, table)
+    yield table
+    dynamodb_client.delete_table(TableName=table)
 
 
 @pytest.fixture(scope="module")

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from functools import partial
-from uuid import uuid4
+from typing import Any
 
 import pytest
 
 from trellis_celery.stores.dynamodb import DynamoDBStore
 from trellis_celery.stores.dynamodb.connect import connect
-from trellis_celery.stores.dynamodb.tables import create_tables
 from trellis_celery.testing import StoreContract
 
 TIMEOUT_MS = 20_000
@@ -29,27 +27,17 @@ class TestDynamoDB(StoreContract):
     tells_types = False
 
     # moto is slow: a request takes it some milliseconds, and it answers one at a time.
-    crashes = 8
+    crashes = 3
     many_completions = 200
     many_processes = 150
     page_size = 50
     many_late_steps = 200
 
     @pytest.fixture
-    def url(self, dynamodb_endpoint: str) -> Iterator[str]:
-        url = f"dynamodb:///test-{uuid4().hex}?endpoint={dynamodb_endpoint}"
-        client, table = connect(url, timeout_ms=TIMEOUT_MS)
-        with closing(client):
-            create_tables(client, table)
-            yield url
-            client.delete_table(TableName=table)
+    def store(self, dynamodb_client: Any, dynamodb_table: str) -> DynamoDBStore:
+        return DynamoDBStore(dynamodb_client, table=dynamodb_table, timeout_ms=TIMEOUT_MS)
 
     @pytest.fixture
-    def store(self, url: str) -> Iterator[DynamoDBStore]:
-        client, table = connect(url, timeout_ms=TIMEOUT_MS)
-        with closing(client):
-            yield DynamoDBStore(client, table=table, timeout_ms=TIMEOUT_MS)
-
-    @pytest.fixture
-    def open_again(self, url: str) -> Callable[[], DynamoDBStore]:
+    def open_again(self, dynamodb_endpoint: str, dynamodb_table: str) -> Callable[[], DynamoDBStore]:
+        url = f"dynamodb:///{dynamodb_table}?endpoint={dynamodb_endpoint}"
         return partial(_open, url, {name: value for name, value in os.environ.items() if name.startswith("AWS_")})

@@ -125,12 +125,9 @@ CONFLICT = _error(
 
 
 @pytest.fixture
-def bench(dynamodb_endpoint: str) -> Iterator[Bench]:
-    client, table = connect(f"dynamodb:///faults-{uuid4().hex}?endpoint={dynamodb_endpoint}", timeout_ms=60_000)
-    create_tables(client, table)
-    with closing(client):
-        yield Bench(DynamoDBStore(client, table=table, timeout_ms=60_000), client, table, dynamodb_endpoint)
-        client.delete_table(TableName=table)
+def bench(dynamodb_client: Any, dynamodb_table: str, dynamodb_endpoint: str) -> Bench:
+    store = DynamoDBStore(dynamodb_client, table=dynamodb_table, timeout_ms=60_000)
+    return Bench(store, dynamodb_client, dynamodb_table, dynamodb_endpoint)
 
 
 @pytest.fixture

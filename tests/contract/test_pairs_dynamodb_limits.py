@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
@@ -25,10 +23,8 @@ from trellis_celery.stores.dynamodb import (
     DynamoDBStore,
 )
 from trellis_celery.stores.dynamodb.calls import Calls
-from trellis_celery.stores.dynamodb.connect import connect
 from trellis_celery.stores.dynamodb.repositories.groups import STEPS_PER_GROUP
 from trellis_celery.stores.dynamodb.repositories.leftovers import Leftovers
-from trellis_celery.stores.dynamodb.tables import create_tables
 from trellis_celery.testing import ManualClock
 from trellis_celery.testing.contract.builders import MINUTE_MS, apply, created, new_process, start
 
@@ -77,12 +73,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(dynamodb_endpoint: str) -> Iterator[Bench]:
-    client, table = connect(f"dynamodb:///limits-{uuid4().hex}?endpoint={dynamodb_endpoint}", timeout_ms=TIMEOUT_MS)
-    with closing(client):
-        create_tables(client, table)
-        yield Bench(ManualClock(1_000_000), client, table)
-        client.delete_table(TableName=table)
+def bench(dynamodb_client: Any, dynamodb_table: str) -> Bench:
+    return Bench(ManualClock(1_000_000), dynamodb_client, dynamodb_table)
 
 
 def _changed(process: Process, *names: str, **fields: Any) -> Process:

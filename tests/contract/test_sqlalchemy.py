@@ -62,18 +62,20 @@ class TestSQLiteMemory(_OverDatabase):
         return "sqlite://"
 
 
-class TestPostgreSQL(_OverDatabase):
-    crashes = 10
+class _OverServer(_OverDatabase):
+    crashes = 5
+    many_processes = 700
+    page_size = 100
 
+
+class TestPostgreSQL(_OverServer):
     @pytest.fixture(scope="class")
     @classmethod
     def url(cls, postgresql_url: str) -> str:
         return postgresql_url
 
 
-class TestMariaDB(_OverDatabase):
-    crashes = 10
-
+class TestMariaDB(_OverServer):
     @pytest.fixture(scope="class")
     @classmethod
     def url(cls, mariadb_url: str) -> str:
