@@ -179,9 +179,16 @@ class Ring:
             place = (self.nodes[target].host, self.nodes[target].port)
             giving.execute_command("MIGRATE", *place, "", 0, 5_000, "KEYS", *keys)
             moved += len(keys)
-        for client in self.clients[:3]:
+        # The taker first: until it knows, it sends whoever comes back to the giver.
+        for client in dict.fromkeys((taking, giving, *self.clients[:3])):
             client.execute_command("CLUSTER SETSLOT", slot, "NODE", ids[1])
+        # Or the next slot could be taken in the same epoch, and nobody would know by whom.
+        eventually(lambda: len({self._epoch(client) for client in self.clients}) == 1, what="one epoch")
         return moved
+
+    @staticmethod
+    def _epoch(client: Any) -> int:
+        return int(client.execute_command("CLUSTER INFO")["cluster_current_epoch"])
 
     @staticmethod
     def _is_whole(client: Any) -> bool:

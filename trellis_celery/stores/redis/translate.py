@@ -18,6 +18,7 @@ _UNAVAILABLE = (
     exceptions.ReadOnlyError,
     exceptions.MasterDownError,
     exceptions.ClusterDownError,
+    exceptions.ClusterError,  # nobody would take it: its slot is on the move
     exceptions.OutOfMemoryError,
     exceptions.NoScriptError,
 )

@@ -18,6 +18,7 @@ AWAY = [
     exceptions.ReadOnlyError("a replica"),
     exceptions.MasterDownError("no master"),
     exceptions.ClusterDownError("CLUSTERDOWN The cluster is down"),
+    exceptions.ClusterError("TTL exhausted."),
     exceptions.OutOfMemoryError("OOM command not allowed"),
     exceptions.ResponseError("OOM command not allowed when used memory > 'maxmemory'."),
     exceptions.ResponseError("MISCONF Redis is configured to save RDB snapshots"),
