@@ -48,15 +48,21 @@ BROKER = {
     "B3": Row("Redis has no memory left for a message or a write", "the sender is told; steps go out later"),
     "B4": Row("Redis evicts keys", "`trellis doctor` calls the policy a problem"),
     "B5": Row("A former master answers READONLY", "the write is made again in the same call, on the new one"),
-    "B6": Row("The master is killed or frozen, Sentinel promotes another", "nothing that was acknowledged is lost"),
+    "B6": Row(
+        "The master is killed or frozen, Sentinel promotes another",
+        "nothing that its replica has got is lost; Redis answers a moment before that",
+    ),
     "B7": Row(
         "A partition leaves some clients with the old master",
         "with `min-replicas-to-write`, which `trellis doctor` asks for, it refuses writes after the lag and a second; "
         "only what it took until then is lost",
     ),
-    "B8": Row("A master of a Cluster is killed, a slot moves", "nothing is lost, no CROSSSLOT"),
+    "B8": Row(
+        "A master of a Cluster is killed, a slot moves",
+        "nothing that its replica has got is lost; with the slot nothing at all, and there is no CROSSSLOT",
+    ),
     "B9": Row("A worker and the broker do not hear each other for a while", "no second run, and no second completion"),
-    "B10": Row("Everything takes half a second longer", "no step is taken for lost, with leases of 3 s or more"),
+    "B10": Row("Everything takes half a second longer", "no step is taken for lost, with leases of 6 s or more"),
     "B11": Row("A call's reply is lost, for every call that trellis makes", "the same as if it had not been"),
     "B12": Row("A connection is open and nobody answers", "an error within `trellis_store_timeout_ms`"),
     "B13": Row("Celery publishes a message twice, because a reply was lost", "one copy runs"),

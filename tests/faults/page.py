@@ -22,15 +22,11 @@ _HEAD = ("| | fault | what holds | tests | last run |", "|---|---|---|---|---|")
 
 def page() -> str:
     results: dict[str, dict[str, str]] = json.loads(RESULTS.read_text())
-    parts = [_TOP.format(totals=_totals(results))]
+    parts = []
     for family, rows in FAMILIES.items():
         lines = [_line(fault, row, results.get(fault, {})) for fault, row in rows.items()]
-        parts.append(
-            "\n".join(
-                [f"## {family}\n", "| | fault | what holds | tests | last run |", "|---|---|---|---|---|", *lines]
-            )
-        )
-    return "\n\n".join(parts).replace("\n\n\n", "\n\n") + "\n"
+        parts.append("\n".join([f"## {family}\n", *_HEAD, *lines]))
+    return "\n\n".join([_TOP.format(totals=_totals(results)).rstrip(), *parts]) + "\n"
 
 
 def _totals(results: dict[str, dict[str, str]]) -> str:

@@ -121,7 +121,7 @@ def test_b10_no_step_is_taken_for_lost_though_everything_takes_half_a_second_lon
     wait_until_completed(send(cluster, process_type="Letter", queue="far"))  # everything is connected
     to_broker.delay_s = to_store.delay_s = 0.25  # there, and back
     try:
-        sent = send(cluster, 4, process_type="Letter", queue="far")
+        sent = send(cluster, 8, process_type="Letter", queue="far")
         wait_until_completed(sent)
     finally:
         to_broker.delay_s = to_store.delay_s = 0

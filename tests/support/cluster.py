@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import pytest
 import redis
 
 from tests.support.programs import Program
@@ -59,7 +58,11 @@ class Cluster:
         with redis.Redis.from_url(redis_url) as client:
             client.flushall()
         self.diary = Diary(redis_url)
-        self.module = _fresh(app_module, self._env)
+        self._environment = pytest.MonkeyPatch()
+        for variable, value in self._env.items():
+            self._environment.setenv(variable, value)
+        sys.modules.pop(app_module, None)
+        self.module = importlib.import_module(app_module)
 
     @property
     def app(self) -> Any:
@@ -115,15 +118,9 @@ class Cluster:
         return [(program.name, program.output[-3000:]) for program in self.programs]
 
     def close(self) -> None:
-        """Kill everything, and close this process's connections."""
+        """Kill everything, close this process's connections, and leave the environment as it was."""
         for program in self.programs:
             program.kill()
         self.app.close()
         self.diary.close()
-
-
-def _fresh(name: str, env: Mapping[str, str]) -> ModuleType:
-    """The app module, made anew for these servers."""
-    os.environ.update(env)
-    sys.modules.pop(name, None)
-    return importlib.import_module(name)
+        self._environment.undo()

@@ -226,11 +226,16 @@ class Writer:
         enough = len(self.acknowledged) + number
         eventually(lambda: len(self.acknowledged) >= enough, what=f"{number} more written")
 
-    def lost(self, store: RedisStore) -> list[str]:
+    def copied(self, master: RedisServer, replica: RedisServer) -> dict[str, int]:
+        """What is acknowledged by now, once the replica has got it."""
+        acknowledged = dict(self.acknowledged)
+        wait_for_stream(master, replica)
+        return acknowledged
+
+    def lost(self, store: RedisStore, acknowledged: dict[str, int] | None = None) -> list[str]:
         """What was acknowledged, and is not there, or not as it was."""
-        return [
-            process_id for process_id, version in self.acknowledged.items() if _version(store, process_id) < version
-        ]
+        known = self.acknowledged if acknowledged is None else acknowledged
+        return [process_id for process_id, version in known.items() if _version(store, process_id) < version]
 
     def _write(self) -> None:
         while not self._has_to_stop.is_set():

@@ -22,7 +22,7 @@ app, trellis, diary = make_app(
     trellis_store_timeout_ms=5_000 if IS_FAR else 1_000,
 )
 if IS_FAR:
-    app.conf.trellis_worker_lost_ms = 3_000
+    app.conf.trellis_worker_lost_ms = 6_000
 elif app.conf.broker_url.startswith("redis"):
     app.conf.broker_transport_options = _OPTIONS
 if name := os.environ.get(MASTER):
