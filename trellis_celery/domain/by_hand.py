@@ -20,9 +20,9 @@ def start(step: ProcessStep, /, *, now_ms: int) -> Transition:
     """Start a step that no task runs, or its next attempt. Starting the same attempt again changes nothing."""
     if step.state.is_terminal:
         raise errors.InvalidTransition(step=step.name, state=step.state, asked="started")
-    attempt = max(step.attempt, 1)
-    if step.attempt == attempt and step.run_id is not None:
+    if step.run_id is not None:
         return Transition(step, step)
+    attempt = max(step.attempt, 1)
     return runs.start(step, run_id=f"by-hand-{attempt}", attempt=attempt, now_ms=now_ms)
 
 

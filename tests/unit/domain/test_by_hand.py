@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.unit.domain.steps import CANCELLED, COMPLETED, FAILED, PENDING, TERMINAL
+from tests.unit.domain.steps import CANCELLED, COMPLETED, FAILED, PENDING, RUNNING, TERMINAL
 from trellis_celery import errors
 from trellis_celery.domain import by_hand
 from trellis_celery.domain.step import ProcessStep
@@ -13,6 +13,11 @@ class TestByHand:
         started = by_hand.start(PENDING, now_ms=1_000).after
 
         assert by_hand.start(started, now_ms=1_500).after is started
+
+    def test_a_step_that_its_task_runs_is_left_to_it(self) -> None:
+        transition = by_hand.start(RUNNING, now_ms=25_000)
+
+        assert (transition.after, transition.events) == (RUNNING, ())
 
     def test_the_next_attempt_starts_once_it_is_asked_for(self) -> None:
         started = by_hand.start(PENDING, now_ms=1_000).after
@@ -35,6 +40,13 @@ class TestByHand:
     def test_a_failed_or_cancelled_step_cannot_be_completed(self, finished: ProcessStep) -> None:
         with pytest.raises(errors.InvalidTransition, match="cannot be completed"):
             by_hand.complete(finished, now_ms=30_000)
+
+    def test_only_what_can_be_retried_is_to_be_retried_first(self) -> None:
+        for finished, hint in ((FAILED, True), (CANCELLED, False)):
+            with pytest.raises(errors.InvalidTransition) as raised:
+                by_hand.complete(finished, now_ms=30_000)
+
+            assert ("retry it first" in str(raised.value)) is hint
 
     @pytest.mark.parametrize("finished", [COMPLETED, CANCELLED], ids=lambda step: step.state)
     def test_a_completed_or_cancelled_step_cannot_be_failed(self, finished: ProcessStep) -> None:

@@ -51,6 +51,7 @@ def test_a_renamed_class_keeps_its_stored_name() -> None:
         ({"step": Step(retries_permitted=-1)}, r"Declared\.step: retries_permitted"),
         ({"step": Step(on_timeout="explode")}, "must be 'retry' or 'alert', not 'explode'"),
         ({"step": Step(external=True, retries_permitted=1)}, "leave out retries_permitted"),
+        ({"step": Step(task="a.task", external=True)}, "no task does it"),
         ({"new_steps": Step()}, "ProcessType uses this name itself"),
         ({"declared_steps": Step()}, "ProcessType uses this name itself"),
         ({f"step_{number}": Step() for number in range(10_001)}, "the most is 10000"),
