@@ -318,6 +318,25 @@ def takes_at_most(limit_ms: int) -> Iterator[None]:
     assert (time.monotonic() - began) * 1000 <= limit_ms
 
 
+# Deletion
+
+
+@pytest.mark.parametrize("is_finished", [False, True], ids=["live", "finished"])
+def test_of_a_deleted_process_nothing_is_left_but_its_type_and_what_was_counted(
+    bench: Bench, is_finished: bool
+) -> None:
+    process = bench.start_process(TIMED)
+    start = builders.start(at_ms=bench.store.now_ms(), is_leased=True)
+    builders.apply(bench.store, process, start, message=b"message", lease_ms=60_000)
+    if is_finished:
+        builders.apply(bench.store, process, builders.complete())
+
+    assert bench.store.delete(process.id)
+
+    shard = f"{process.key.shard:x}"
+    assert {key.decode() for key in bench.contents()} == {bench.keys.types(shard), bench.keys.totals(shard)}
+
+
 # Servers that are not there, or not able
 
 

@@ -25,12 +25,14 @@ REDIS = (
     "tests/contract/test_redis.py::TestValkey",
     "tests/contract/test_redis_faults.py::TestLostReplies",
     "tests/contract/test_redis_faults.py::TestWrongTypes",
+    "tests/contract/test_redis_trackers_faults.py",
     "tests/contract/test_pairs.py::TestMemoryWithValkey",
     *("-k", "not thousand"),
 )
 STORIES = "tests/property/test_protocol.py::test_every_promise_holds_whatever_fails_over_"
 SUITES_OF_RULES = (RULES, SERVICES, (f"{STORIES}memory",))
-SUITES_OF_SCRIPTS = (REDIS, (f"{STORIES}redis",))
+RIGHTS = ("tests/faults/test_store_rights.py",)
+SUITES_OF_SCRIPTS = (REDIS, RIGHTS, (f"{STORIES}redis",))
 
 #: A suite that takes longer goes round in a circle.
 MOST_SECONDS = 900

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import zlib
 from dataclasses import dataclass
+from typing import TypeGuard
 from uuid import uuid4
 
 from trellis_celery import errors
@@ -65,14 +66,14 @@ def new_process_id(key: BusinessKey) -> str:
     return f"{key.shard:x}-{uuid4().hex}"
 
 
-def is_process_id(process_id: object) -> bool:
+def is_process_id(process_id: object) -> TypeGuard[str]:
     """Whether this has the form of a process id."""
     return isinstance(process_id, str) and _PROCESS_ID.fullmatch(process_id) is not None
 
 
 def require_process_id(process_id: object) -> str:
     """Return `process_id` if it has the form of one; raises ProcessNotFound otherwise."""
-    if not isinstance(process_id, str) or not is_process_id(process_id):
+    if not is_process_id(process_id):
         raise errors.ProcessNotFound(process_id=process_id)
     return process_id
 

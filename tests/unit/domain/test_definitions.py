@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from trellis_celery import errors
-from trellis_celery.domain.definitions import ProcessType, Step
+from trellis_celery.domain.definitions import ProcessType, Step, step_of_task
 from trellis_celery.domain.step import OnTimeout, ProcessStep
 
 
@@ -61,6 +61,19 @@ def test_a_renamed_class_keeps_its_stored_name() -> None:
 def test_a_wrong_declaration_is_refused_where_it_is_made(attributes: dict[str, Any], problem: str) -> None:
     with pytest.raises(errors.DefinitionError, match=problem):
         declare(**attributes)
+
+
+def test_a_step_may_name_its_task() -> None:
+    declared = declare(step=Step(task="a.task"))
+
+    assert step_of_task(declared.type_name, "a.task") is declared.declared_steps["step"]
+    assert step_of_task(declared.type_name, "another.task") is None
+
+
+def test_an_external_step_that_is_only_told_of_may_permit_retries() -> None:
+    declared = declare(step=Step(external=True, retries_permitted=1, on_timeout="alert"))
+
+    assert declared.declared_steps["step"].retries_permitted == 1
 
 
 def test_one_step_object_under_two_names_is_refused() -> None:

@@ -7,6 +7,7 @@ from trellis_celery.domain.identity import (
     MAX_IDENTIFIER_LENGTH,
     SHARDS,
     BusinessKey,
+    is_process_id,
     new_process_id,
     require_identifier,
     require_process_id,
@@ -68,5 +69,6 @@ def test_keys_are_spread_over_all_shards() -> None:
 
 @pytest.mark.parametrize("value", ["", "0", None, 7, "0-" + "0" * 31, "g-" + "0" * 32, "0-" + "0" * 32 + "\n", "../x"])
 def test_what_has_not_the_form_of_a_process_id_is_no_process(value: Any) -> None:
+    assert not is_process_id(value)
     with pytest.raises(errors.ProcessNotFound):
         require_process_id(value)

@@ -59,12 +59,12 @@ class TestFail:
         assert (transition.after.deadline_ms, transition.after.is_leased) == (None, False)
         assert [(event.kind, event.detail) for event in transition.events] == [(EventKind.STEP_FAILED, "broken")]
 
-    @pytest.mark.parametrize("who", [{"attempt": 1}, {"run_id": "run"}], ids=str)
-    def test_the_failure_of_a_replaced_attempt_is_only_logged(self, who: dict[str, object]) -> None:
+    @pytest.mark.parametrize(("who", "attempt"), [({"attempt": 1}, 1), ({"run_id": "run"}, 2)], ids=str)
+    def test_the_failure_of_a_replaced_attempt_is_only_logged(self, who: dict[str, object], attempt: int) -> None:
         transition = outcomes.fail(SECOND, "broken", now_ms=31_000, **who)  # type: ignore[arg-type]
 
         assert transition.after is SECOND
-        assert kinds(transition) == [EventKind.OUTCOME_LATE]
+        assert [(event.kind, event.attempt) for event in transition.events] == [(EventKind.OUTCOME_LATE, attempt)]
 
     def test_failing_again_changes_nothing(self) -> None:
         assert not outcomes.fail(FAILED, "again", run_id="run", now_ms=22_000).is_change
@@ -126,6 +126,7 @@ class TestReopen:
         after = outcomes.reopen(FAILED, has_message=True, now_ms=40_000).after
 
         assert (after.deadline_ms, after.deadline_kind) == (40_000, DeadlineKind.HANDOFF)
+        assert after.task_id == FAILED.task_id
 
     def test_without_a_message_it_waits_for_whoever_starts_it(self) -> None:
         after = outcomes.reopen(FAILED, has_message=False, now_ms=40_000).after
@@ -150,6 +151,11 @@ class TestThrowAway:
         transition = outcomes.throw_away(RUNNING, "expired", attempt=1, is_lost=is_lost, now_ms=21_000)
 
         assert not transition.is_change
+
+    def test_a_message_of_a_replaced_attempt_does_nothing_to_the_run_of_the_next(self) -> None:
+        transition = outcomes.throw_away(SECOND, "expired", attempt=1, is_lost=True, now_ms=31_000)
+
+        assert (transition.is_change, transition.verdict) == (False, Verdict.STALE)
 
 
 class TestIncidents:

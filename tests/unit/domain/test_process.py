@@ -1,3 +1,4 @@
+import time
 from itertools import combinations_with_replacement
 from typing import Any
 
@@ -79,7 +80,7 @@ class TestStart:
     def test_a_process_with_a_deadline_becomes_overdue(self) -> None:
         process = start(deadline_ms=500)
 
-        assert process.own.deadline_ms == 1_500
+        assert (process.own.deadline_ms, process.own.deadline_kind) == (1_500, DeadlineKind.RUN)
         assert not process.is_overdue
 
         transition = mark_overdue(process.own, now_ms=1_500)
@@ -88,6 +89,34 @@ class TestStart:
         assert process.is_overdue
         assert process.own.deadline_ms is None
         assert [event.kind for event in transition.events] == [EventKind.PROCESS_OVERDUE]
+
+    def test_a_process_without_a_deadline_has_no_clock(self) -> None:
+        assert (start().own.deadline_ms, start().own.deadline_kind) == (None, None)
+
+    def test_it_goes_by_the_clock_of_the_machine_unless_it_is_told_the_time(self) -> None:
+        before_ms = int(time.time() * 1000)
+        process = start(ProcessStep("a", timeout_ms=500), now_ms=None)
+        tracker = process.start_step("a")
+        after_ms = int(time.time() * 1000)
+
+        assert tracker is not None
+        assert before_ms <= process.started_at_ms <= after_ms
+        assert before_ms + 500 <= (tracker.deadline_ms or 0) <= after_ms + 500
+
+    def test_its_next_deadline_is_its_own_until_it_is_finished(self) -> None:
+        process = start(ProcessStep("a", timeout_ms=800, external=True), deadline_ms=500)
+        assert process.next_deadline_ms == 1_500
+
+        process.complete_step("a", now_ms=1_100)
+
+        assert process.next_deadline_ms is None
+
+    @pytest.mark.parametrize(
+        "used", [ProcessStep("a", version=1), ProcessStep("a", state=StepState.COMPLETED)], ids=["stored", "moved"]
+    )
+    def test_a_step_that_has_been_in_a_process_is_refused(self, used: ProcessStep) -> None:
+        with pytest.raises(errors.DefinitionError, match="has been in a process already"):
+            start(used)
 
     def test_a_process_without_steps_is_refused(self) -> None:
         with pytest.raises(errors.DefinitionError, match="has no steps"):

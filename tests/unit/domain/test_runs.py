@@ -47,6 +47,23 @@ class TestQueue:
 
         assert not runs.queue(done, task_id="task", args_digest="args", now_ms=12_000, is_late=True).is_change
 
+    def test_what_went_out_before_it_could_be_written_waits_for_a_worker_like_any_other(self) -> None:
+        late = runs.queue(PENDING, task_id="task", args_digest="args", now_ms=10_000, is_late=True)
+
+        assert late.after == QUEUED
+
+    def test_what_went_out_late_under_another_id_is_a_duplicate(self) -> None:
+        transition = runs.queue(QUEUED, task_id="second", args_digest="args", now_ms=11_000, is_late=True)
+
+        assert (transition.is_change, transition.verdict) == (False, Verdict.DUPLICATE)
+
+    def test_the_task_of_a_step_that_was_started_by_hand_waits_for_a_worker(self) -> None:
+        started = runs.start(PENDING, run_id="by-hand-1", now_ms=9_000).after
+
+        after = runs.queue(started, task_id="task", args_digest="args", now_ms=10_000).after
+
+        assert (after.run_id, after.deadline_kind) == (None, DeadlineKind.QUEUE)
+
     def test_the_same_call_under_another_id_is_a_duplicate(self) -> None:
         transition = runs.queue(QUEUED, task_id="other", args_digest="args", now_ms=11_000)
 
@@ -87,6 +104,23 @@ class TestQueueAgain:
         after = runs.queue_again(RUNNING, attempt=1, run_id="run", delay_ms=30_000, now_ms=21_000).after
 
         assert after.deadline_ms == 52_000
+
+    def test_without_a_timeout_the_retry_waits_for_a_worker_like_any_message(self) -> None:
+        unlimited = replace(RUNNING, timeout_ms=None)
+
+        assert runs.queue_again(unlimited, attempt=1, run_id="run", now_ms=21_000).after.deadline_ms == 26_000
+
+    def test_a_retry_by_a_run_that_the_store_was_not_told_of_goes_on(self) -> None:
+        transition = runs.queue_again(QUEUED, attempt=1, run_id="run", celery_retries=1, now_ms=21_000)
+
+        assert (transition.after.celery_retries, transition.verdict) == (1, Verdict.ACCEPTED)
+
+    def test_nobody_sends_a_replaced_attempt_again(self) -> None:
+        waiting = replace(SECOND, run_id=None)
+
+        transition = runs.queue_again(waiting, attempt=1, run_id=None, celery_retries=1, now_ms=31_000)
+
+        assert (transition.is_change, transition.verdict) == (False, Verdict.STALE)
 
     def test_the_main_process_may_send_the_task_of_a_child_that_died(self) -> None:
         assert runs.queue_again(RUNNING, attempt=1, run_id=None, now_ms=21_000).after.run_id is None
@@ -259,6 +293,22 @@ class TestClaimFinish:
 
         assert (transition.after, transition.verdict) == (retrying, Verdict.DUPLICATE)
 
+    def test_not_even_the_retry_of_a_run_may_finish_beside_it(self) -> None:
+        finishing = runs.claim_finish(RUNNING, attempt=1, run_id="run", now_ms=21_000).after
+
+        transition = runs.claim_finish(
+            finishing, attempt=1, celery_retries=1, run_id="retry", sent_by="run", now_ms=21_100
+        )
+
+        assert (transition.after, transition.verdict) == (finishing, Verdict.DUPLICATE)
+
+    def test_an_attempt_may_finish_while_the_next_has_only_been_retried(self) -> None:
+        retrying = runs.queue_again(SECOND, attempt=2, run_id="other", celery_retries=1, now_ms=31_000).after
+
+        transition = runs.claim_finish(retrying, attempt=1, celery_retries=0, run_id="run", now_ms=31_100)
+
+        assert (transition.after.run_id, transition.verdict) == ("run", Verdict.ACCEPTED)
+
     def test_no_run_of_a_finished_step_may_finish(self) -> None:
         transition = runs.claim_finish(COMPLETED, attempt=1, run_id="other", now_ms=31_000)
 
@@ -278,12 +328,22 @@ class TestLettingGo:
         assert (after.state, after.is_leased) == (StepState.IN_PROGRESS, False)
         assert (after.deadline_ms, after.deadline_kind) == (21_500, DeadlineKind.RUN)
 
-    def test_a_run_lets_go_only_of_what_it_holds(self) -> None:
-        released = runs.release(SECOND, attempt=1, run_id="run", resend_in_ms=3_000, now_ms=31_000)
-        handed_over = runs.hand_over(RUNNING, attempt=1, run_id="copy", now_ms=20_500)
+    def test_without_a_timeout_it_has_the_time_of_a_message(self) -> None:
+        unlimited = replace(RUNNING, timeout_ms=None)
 
-        assert (released.is_change, released.verdict) == (False, Verdict.STALE)
-        assert (handed_over.is_change, handed_over.verdict) == (False, Verdict.STALE)
+        assert runs.hand_over(unlimited, attempt=1, run_id="run", now_ms=20_500).after.deadline_ms == 25_500
+
+    @pytest.mark.parametrize(
+        ("step", "attempt", "run_id"),
+        [(SECOND, 1, "run"), (RUNNING, 1, "copy"), (RUNNING, 2, "run"), (COMPLETED, 1, "run")],
+        ids=["a replaced run", "another run", "another attempt", "a finished step"],
+    )
+    def test_a_run_lets_go_only_of_what_it_holds(self, step: ProcessStep, attempt: int, run_id: str) -> None:
+        for transition in (
+            runs.release(step, attempt=attempt, run_id=run_id, resend_in_ms=3_000, now_ms=31_000),
+            runs.hand_over(step, attempt=attempt, run_id=run_id, now_ms=31_000),
+        ):
+            assert (transition.is_change, transition.verdict) == (False, Verdict.STALE)
 
 
 class TestHeartbeat:
@@ -292,9 +352,14 @@ class TestHeartbeat:
 
         assert after.deadline_ms == 29_900
 
-    def test_a_replaced_or_finished_run_gets_no_more_time(self) -> None:
-        replaced = runs.heartbeat(SECOND, attempt=1, run_id="run", extend_ms=9_000, now_ms=31_000)
-        finished = runs.heartbeat(COMPLETED, attempt=1, run_id="run", extend_ms=9_000, now_ms=31_000)
+    @pytest.mark.parametrize(
+        ("step", "attempt", "verdict"),
+        [(SECOND, 1, Verdict.STALE), (RUNNING, 2, Verdict.STALE), (COMPLETED, 1, Verdict.FINISHED)],
+        ids=["a replaced run", "another attempt", "a finished step"],
+    )
+    def test_a_replaced_or_finished_run_gets_no_more_time(
+        self, step: ProcessStep, attempt: int, verdict: Verdict
+    ) -> None:
+        transition = runs.heartbeat(step, attempt=attempt, run_id="run", extend_ms=9_000, now_ms=31_000)
 
-        assert (replaced.is_change, replaced.verdict) == (False, Verdict.STALE)
-        assert (finished.is_change, finished.verdict) == (False, Verdict.FINISHED)
+        assert (transition.is_change, transition.verdict) == (False, verdict)

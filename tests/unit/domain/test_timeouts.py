@@ -118,6 +118,16 @@ class TestTimeOut:
         assert transition.after.last_error == "killed by signal 9"
         assert kinds(transition) == [EventKind.STEP_TIMED_OUT], "that it is lost was told before"
 
+    def test_the_reason_of_an_earlier_attempt_is_not_that_of_a_late_one(self) -> None:
+        second = replace(RUNNING, last_error="killed by signal 9")
+
+        assert timeouts.time_out(second, now_ms=LATE_MS)[1].after.last_error == "no outcome after 1000 ms"
+
+    def test_a_run_that_was_lost_without_a_reason_gets_one(self) -> None:
+        lost = outcomes.lose(RUNNING, "", attempt=1, now_ms=10_500).after
+
+        assert timeouts.time_out(lost, now_ms=10_500)[1].after.last_error == "no outcome after 1000 ms"
+
     def test_a_run_that_takes_too_long_is_not_lost(self) -> None:
         assert kinds(timeouts.time_out(RUNNING, now_ms=LATE_MS)[1]) == [EventKind.STEP_TIMED_OUT]
 
@@ -216,6 +226,20 @@ class TestSettling:
         after = timeouts.confirm_told(self.CLAIMED, attempt=2, now_ms=LATE_MS + 10).after
 
         assert (after.deadline_ms, after.deadline_kind) == (LATE_MS + 1_010, DeadlineKind.RUN)
+
+    def test_without_a_timeout_whoever_was_told_has_the_time_of_a_message(self) -> None:
+        unlimited = replace(self.CLAIMED, timeout_ms=None)
+
+        assert timeouts.confirm_told(unlimited, attempt=2, now_ms=LATE_MS).after.deadline_ms == LATE_MS + 5_000
+
+    def test_a_checker_that_comes_late_settles_no_later_attempt(self) -> None:
+        given_up = timeouts.time_out(replace(RUNNING, retries_permitted=0), now_ms=LATE_MS)[1].after
+        for settle, claimed in (
+            (timeouts.confirm, self.CLAIMED),
+            (timeouts.confirm_told, self.CLAIMED),
+            (timeouts.give_up, replace(given_up, attempt=2)),
+        ):
+            assert not settle(claimed, attempt=1, now_ms=LATE_MS + 10).is_change
 
     def test_an_attempt_that_was_started_meanwhile_needs_no_confirmation(self) -> None:
         started = runs.start(self.CLAIMED, run_id="next", attempt=2, now_ms=LATE_MS + 5).after
