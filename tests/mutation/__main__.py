@@ -25,7 +25,7 @@ REDIS = (
     "tests/contract/test_redis.py::TestValkey",
     "tests/contract/test_redis_faults.py::TestLostReplies",
     "tests/contract/test_redis_faults.py::TestWrongTypes",
-    "tests/contract/test_redis_trackers_faults.py",
+    "tests/contract/test_redis_trackers.py",
     "tests/contract/test_pairs.py::TestMemoryWithValkey",
     *("-k", "not thousand"),
 )

@@ -1,4 +1,4 @@
-"""What trackers in Redis make of replies that are lost."""
+"""What trackers in Redis make of replies that are lost, and what they leave behind."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
+import redis
 
 from tests.support.proxy import Loss, Proxy
 from trellis_celery.domain.events import Event, EventKind
+from trellis_celery.domain.identity import shard_of
 from trellis_celery.domain.step import ProcessStep, StepState
 from trellis_celery.domain.tracker import StepTracker
 from trellis_celery.repositories import RepositoryStore, StepTrackerRepository
 from trellis_celery.stores.redis.connect import connect
-from trellis_celery.stores.redis.trackers import RedisStepTrackerRepository
+from trellis_celery.stores.redis.trackers import RedisStepTrackerRepository, TrackerKeys
 from trellis_celery.testing.contract import builders
 
 #: Of a whole call: each of its two tries may take half of it.
@@ -54,3 +56,16 @@ def test_a_tracker_whose_reply_was_lost_is_written_once(
     assert proxy.lost == 2
     assert trackers.get(process.id, "step") == second
     assert trackers.history(process.id) == [queued, started]
+
+
+def test_a_tracker_that_needs_no_check_is_in_no_index(trackers: StepTrackerRepository, redis_url: str) -> None:
+    process = builders.new_process(RepositoryStore(None, trackers), ProcessStep("step", timeout_ms=60_000))
+    timed = replace(process.step("step"), deadline_ms=5_000)
+    keys, shard = TrackerKeys("trellis"), shard_of(process.id)
+    indexes = [keys.deadlines(shard), keys.copies(shard), keys.uncopied(process.id)]
+
+    with redis.Redis.from_url(redis_url) as raw:
+        trackers.add(StepTracker(process.id, timed.stored_as(1), copy_due_ms=6_000))
+        assert raw.exists(*indexes) == 3
+        trackers.save(StepTracker(process.id, replace(timed, deadline_ms=None).stored_as(2)))
+        assert raw.exists(*indexes) == 0
