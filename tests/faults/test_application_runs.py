@@ -10,7 +10,9 @@ import redis
 from tests.support.cluster import STORE_DB, Cluster
 from tests.support.job import Job
 from tests.support.proxy import Proxy
+from tests.support.waiting import eventually
 from trellis_celery import EventKind
+from trellis_celery.domain.timeline import timeline_of
 
 pytestmark = pytest.mark.integration
 
@@ -58,6 +60,7 @@ def test_a5_of_a_process_that_is_deleted_nothing_comes_back(cluster: Cluster, is
     job = Job(cluster, "Hasty", "held", queue="hardship" if is_running else "later")
     if is_running:
         job.wait_for_run()
+    said_before = len(cluster.programs[0].output)
 
     assert cluster.trellis.store.delete(job.process.id)
     cluster.consume("later", by="worker")
@@ -69,7 +72,8 @@ def test_a5_of_a_process_that_is_deleted_nothing_comes_back(cluster: Cluster, is
     assert other.finish() == ("completed", 1)
     with redis.Redis.from_url(f"{cluster.redis_url}/{STORE_DB}") as store:
         assert [key for key in store.scan_iter("*") if job.process.id.encode() in key] == []
-    assert "not_tracked" in cluster.programs[0].output
+    told = lambda: "not_tracked" in cluster.programs[0].output[said_before:]  # noqa: E731
+    eventually(told, what="told in the worker's log")
 
 
 @pytest.mark.fault("A3")
@@ -86,5 +90,12 @@ def test_a3_a_step_whose_start_the_store_never_heard_of_is_completed(cluster: Cl
 
         assert job.finish() == ("completed", 1)
         assert job.times(EventKind.STEP_STARTED) == 0
-        assert (job.step.started_at_ms or 0) <= (job.step.finished_at_ms or 0)
+        step = job.step
+        assert step.started_at_ms is None, "nobody knows when"
+        assert step.finished_at_ms is not None
+        now_ms = cluster.trellis.store.now_ms()
+        assert job.process.process.started_at_ms < step.finished_at_ms <= now_ms
+        (row,) = timeline_of(job.process.process, job.process.history(), now_ms=now_ms).rows
+        assert [span.end_ms for span in row.spans] == [step.finished_at_ms]
+        assert row.spans[0].start_ms <= step.finished_at_ms
         cluster.programs[-1].kill()

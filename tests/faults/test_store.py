@@ -135,12 +135,13 @@ def test_s2_a_task_that_starts_while_the_store_is_down_is_not_failed_and_complet
 def test_s3_a_store_that_comes_back_empty_fails_no_task_and_says_so(cluster: Cluster, store: RedisServer) -> None:
     worker = worker_of(cluster)
     sent = send(cluster, 1).wait_until_running()
+    said_before = len(worker.output)
     with store.client() as client:
         client.flushall()
 
     assert cluster.app.AsyncResult(sent.task_id).get(timeout=20) == "carried"
 
-    assert "not_tracked" in worker.output
+    eventually(lambda: "not_tracked" in worker.output[said_before:], what="told in the worker's log")
 
     def is_counted() -> bool:
         """What a child has counted the store is told with its next write."""

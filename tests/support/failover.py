@@ -232,6 +232,15 @@ class Writer:
         wait_for_stream(master, replica)
         return acknowledged
 
+    def since(self, known: dict[str, int]) -> dict[str, int]:
+        """What was acknowledged after that."""
+        return {each: version for each, version in dict(self.acknowledged).items() if known.get(each) != version}
+
+    def by_now(self) -> dict[str, int]:
+        """What is acknowledged, once a process is that was begun after this call."""
+        self.wait_for(2)  # the first may have been begun before
+        return dict(self.acknowledged)
+
     def lost(self, store: RedisStore, acknowledged: dict[str, int] | None = None) -> list[str]:
         """What was acknowledged, and is not there, or not as it was."""
         known = self.acknowledged if acknowledged is None else acknowledged
