@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -17,6 +18,7 @@ from tests.support.programs import Program
 from tests.support.services import RabbitMQNode
 from tests.support.waiting import eventually
 from trellis_celery import EventKind
+from trellis_celery.domain.step import DeadlineKind
 
 pytestmark = [
     pytest.mark.integration,
@@ -109,6 +111,32 @@ def test_b15_what_was_in_a_queue_that_is_deleted_is_sent_again(cluster: Cluster,
 
     wait_until_completed(sent)
     assert (sent.step.attempt, sent.step.retry_count, sent.runs()) == (1, 0, 1)
+
+
+@pytest.mark.fault("B15")
+def test_b15_what_a_full_queue_does_not_take_is_told_and_stays_due_until_it_does(
+    cluster: Cluster, node: RabbitMQNode, worker: Program
+) -> None:
+    """Only because a publisher confirm is asked for: else RabbitMQ throws the message away, and says nothing."""
+    first = send(cluster, process_type="Letter", queue="full")
+    limits = json.dumps({"max-length": 1, "overflow": "reject-publish"})
+    node.control("set_policy", "--apply-to", "queues", "one", "^full$", limits)
+    eventually(lambda: "full\tone" in node.control("list_queues", "name", "policy"), what="the policy in force")
+    said_before = len(worker.output)
+    try:
+        refused = send(cluster, queue="full")  # Celery asks for no confirm
+
+        eventually(lambda: "step_not_sent" in worker.output[said_before:], what="told in the log of the check")
+
+        step = refused.step
+        assert (step.state, step.attempt, step.deadline_kind) == ("pending", 1, DeadlineKind.HANDOFF)
+        assert step.deadline_ms is not None
+        assert refused.count(EventKind.STEP_RESENT) == 0
+    finally:
+        node.control("clear_policy", "one")
+    cluster.consume("full", by="worker")
+    wait_until_completed(first, refused, within_s=30)
+    assert (refused.step.attempt, refused.step.retry_count, refused.runs()) == (1, 0, 1)
 
 
 @pytest.mark.fault("B15")
