@@ -347,7 +347,7 @@ _LOCKS = {
 def test_an_archive_that_is_locked_by_somebody_else_loses_nothing_and_holds_nobody_up_for_long(
     database: Engine,
 ) -> None:
-    """A19: a lock of 15 s, and a pass that gives up before."""
+    """A19: the lock is held for as long as the pass goes on, and the pass ends in spite of it."""
     store, name = _store_with_finished(3), database.dialect.name
     service = HistoryService(store, SQLAlchemyArchive(database, timeout_ms=TIMEOUT_MS))
     service.list_processes()
