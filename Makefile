@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 INSTALL := $(if $(shell command -v uv),uv pip install --python $(BIN)/python,$(PYTHON) -m pip --python $(BIN)/python install)
 PYTEST := $(if $(URL),TRELLIS_TEST_REDIS_URL=$(URL)) $(BIN)/python -m pytest
 
-.PHONY: help demo test check lint faults chaos bench docs clean
+.PHONY: help demo test check lint faults mutation audit chaos bench docs clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what there is
@@ -39,6 +39,14 @@ lint: $(VENV)/.dev  ## Check style, types and layers
 faults: $(VENV)/.test  ## Provoke every fault of the catalogue, and write down how it went
 	$(PYTEST) -n 2 --dist loadfile --faults tests
 	$(BIN)/python -m tests.faults.page
+
+mutation: $(VENV)/.test  ## Take each guard away, and see some test go red (a quarter of an hour)
+	$(BIN)/python -m tests.mutation
+	$(BIN)/python -m tests.faults.page
+
+audit: $(VENV)/.test  ## Ask for known holes in what is installed; needs a network
+	@$(BIN)/python -m pip_audit --version >/dev/null 2>&1 || $(INSTALL) --quiet pip-audit
+	$(BIN)/python -m pip_audit --skip-editable
 
 chaos: $(VENV)/.test  ## Break everything for MINUTES=10, by SEED=…, with BROKER=redis or rabbitmq
 	$(BIN)/python -m tests.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \

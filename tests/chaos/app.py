@@ -1,9 +1,13 @@
-"""A shop whose orders go through four steps in a chain, and alarms that may be rung twice at the most."""
+"""A shop whose orders go through four steps in a chain, and alarms that may be rung twice at the most.
+
+Some alarms are deadly: whoever rings one is killed.
+"""
 
 from __future__ import annotations
 
 import os
 import random
+import signal
 import time
 from typing import Any
 
@@ -13,6 +17,9 @@ from tests.chaos import STRICT
 from tests.chaos.ledger import Ledger
 from tests.support.cluster import BROKER_URL, REDIS_URL
 from trellis_celery import ProcessType, Step, Trellis, current_step, process_step
+
+#: What the ids of deadly alarms begin with.
+DEADLY = "deadly-"
 
 app = Celery("chaos", broker=os.environ[BROKER_URL], set_as_current=False)
 app.conf.update(
@@ -51,6 +58,8 @@ def _task(step: Step, name: str) -> Any:
         current = current_step()
         with ledger.running(order_id, step.name, current.attempt if current is not None else 0):
             time.sleep(random.uniform(0.05, 0.6))
+            if order_id.startswith(DEADLY):
+                os.kill(os.getpid(), signal.SIGKILL)
         return order_id
 
     return process_step(step)(app.task(name=name, shared=False)(task))

@@ -43,7 +43,8 @@ class Client(threading.Thread):
         while not self._stop_asked.wait(self._every_s):
             number += 1
             process_type = self._module.Alarm if number % 8 == 0 else self._module.Order
-            self._start(process_type, f"{process_type.__name__.lower()}-{number}")
+            deadly = self._module.DEADLY if number % 24 == 0 else ""
+            self._start(process_type, f"{deadly}{process_type.__name__.lower()}-{number}")
 
     def stop(self) -> None:
         """End when the call that is under way has been accepted."""

@@ -20,7 +20,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What was promised, counted. Each of the four lists has to be empty."""
+    """What was promised, counted. Each of the lists of keys has to be empty."""
 
     steps: int
     completed: int
@@ -33,7 +33,11 @@ class Verdict:
     unproven: list[Key]
     #: Attempts that started more often than once, or were more than are permitted.
     too_many_attempts: list[Key]
+    #: Bodies that ran without trellis knowing of them.
+    untracked: list[Key]
     runs: int
+    #: Attempts of which more than one body began: while the store was away, nobody could be asked.
+    repeated_attempts: int
     #: Bodies that came to their end more often than once: the side effects that nobody can promise away.
     repeated_bodies: int
     #: Pairs of runs of one step that ran at the same time.
@@ -46,7 +50,7 @@ class Verdict:
 
     @property
     def is_good(self) -> bool:
-        return not (self.lost or self.twice or self.unproven or self.too_many_attempts)
+        return not (self.lost or self.twice or self.unproven or self.too_many_attempts or self.untracked)
 
     def detection(self, percent: int) -> float | None:
         """A percentile of the times that it took until a run that was cut off was replaced."""
@@ -83,6 +87,7 @@ def judge(
             if step.attempt > 1 + step.retries_permitted or max(starts.values(), default=0) > 1:
                 too_many.append(key)
     ended = Counter((run.order_id, run.step) for run in runs if run.ended_s is not None)
+    began = Counter((run.order_id, run.step, run.attempt) for run in runs)
     return Verdict(
         steps=states.total(),
         completed=states[StepState.COMPLETED],
@@ -91,7 +96,9 @@ def judge(
         twice=twice,
         unproven=unproven,
         too_many_attempts=too_many,
+        untracked=[(run.order_id, run.step) for run in runs if run.attempt == 0],
         runs=len(runs),
+        repeated_attempts=sum(count > 1 for count in began.values()),
         repeated_bodies=sum(count > 1 for count in ended.values()),
         overlaps=sum(_overlap(*pair) for of_step in by_step.values() for pair in combinations(of_step, 2)),
         most_attempts=most,

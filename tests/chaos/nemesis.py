@@ -6,10 +6,14 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from heapq import heappop, heappush
+from itertools import count
 from typing import NamedTuple
 
+from tests.chaos.servers import Server
 from tests.chaos.stage import Stage
 
 
@@ -34,8 +38,8 @@ class Cut(NamedTuple):
 WEIGHTS = {
     "kill a child": 8,
     "kill a worker": 5,
-    "freeze a worker": 3,
-    "freeze a child": 2,
+    "freeze a worker": 5,
+    "freeze a child": 4,
     "kill a beat": 2,
     "kill the store": 2,
     "freeze the store": 2,
@@ -43,11 +47,15 @@ WEIGHTS = {
     "kill the broker": 2,
     "freeze the broker": 1,
     "cut the broker's connections": 2,
-    "empty the queue": 2,
-    "copy a message": 4,
+    "empty the queue": 4,
+    "copy a message": 8,
 }
-#: Longer than a worker's lease and the broker's and the store's patience; shorter than the soak's.
+_SLEEPS = ("freeze a worker", "freeze a child")
+
+#: How long a fault is kept up, s.
 SHORTEST_S, LONGEST_S = 0.5, 4.0
+#: Who wakes up after this has been taken for lost long since: leases end after five seconds, steps after eight.
+LONGEST_SLEEP_S = 12.0
 
 
 def plan(seed: int, *, seconds: float) -> list[Blow]:
@@ -55,103 +63,130 @@ def plan(seed: int, *, seconds: float) -> list[Blow]:
     blows: list[Blow] = []
     dice, at_s = random.Random(seed), 0.0
     faults, weights = list(WEIGHTS), list(WEIGHTS.values())
-    while True:
-        at_s += dice.uniform(0.5, 3.5)
+    while (at_s := at_s + dice.uniform(0.5, 3.5)) < seconds:
         (fault,) = dice.choices(faults, weights)
-        blow = Blow(round(at_s, 2), fault, dice.random(), round(dice.uniform(SHORTEST_S, LONGEST_S), 2))
-        if blow.at_s + blow.for_s > seconds:
-            return blows
-        blows.append(blow)
+        longest_s = LONGEST_SLEEP_S if fault in _SLEEPS else LONGEST_S
+        blow = Blow(round(at_s, 2), fault, dice.random(), round(dice.uniform(SHORTEST_S, longest_s), 2))
+        if blow.at_s + blow.for_s <= seconds:
+            blows.append(blow)
+    return blows
+
+
+class _HitNobody(Exception):
+    """There was nobody to hit, or somebody who lay low already."""
+
+
+#: What undoes a fault; None if nothing has to.
+Healing = Callable[[], object]
 
 
 class Nemesis:
+    """Faults last while others begin."""
+
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self._hands: dict[str, Callable[[Blow], bool]] = {
-            "kill a child": self._kill_child,
+        self._hands: dict[str, Callable[[Blow], Healing | None]] = {
+            "kill a child": lambda blow: self._signal_child(blow, signal.SIGKILL),
             "kill a worker": self._kill_worker,
             "freeze a worker": self._freeze_worker,
-            "freeze a child": self._freeze_child,
+            "freeze a child": lambda blow: self._signal_child(blow, signal.SIGSTOP),
             "kill a beat": self._kill_beat,
-            "kill the store": lambda blow: self._kill(self._stage.store.kill, self._stage.store.start, blow),
-            "freeze the store": lambda blow: self._kill(self._stage.store.freeze, self._stage.store.thaw, blow),
-            "cut the store's connections": lambda _: self._cut(self._stage.store.cut_connections),
-            "kill the broker": lambda blow: self._kill(self._stage.broker.kill, self._stage.broker.start, blow),
-            "freeze the broker": lambda blow: self._kill(self._stage.broker.freeze, self._stage.broker.thaw, blow),
-            "cut the broker's connections": lambda _: self._cut(self._stage.broker.cut_connections),
-            "empty the queue": lambda _: self._stage.empty_queue(),
-            "copy a message": lambda blow: self._stage.copy_message(blow.target),
+            "kill the store": lambda _: self._hit(stage.store.kill, stage.store.start, "store"),
+            "freeze the store": lambda _: self._hit(stage.store.freeze, stage.store.thaw, "store"),
+            "cut the store's connections": lambda _: self._cut(stage.store, "store"),
+            "kill the broker": lambda _: self._hit(stage.broker.kill, stage.broker.start, "broker"),
+            "freeze the broker": lambda _: self._hit(stage.broker.freeze, stage.broker.thaw, "broker"),
+            "cut the broker's connections": lambda _: self._cut(stage.broker, "broker"),
+            "empty the queue": lambda _: self._require(stage.empty_queue()),
+            "copy a message": lambda blow: self._require(stage.copy_message(blow.target)),
         }
         assert set(self._hands) == set(WEIGHTS)
         self.cuts: list[Cut] = []
         self.done: list[str] = []
         self.missed: list[str] = []
+        #: What lies low.
+        self._down: set[str] = set()
+        #: When what is healed, by `time.monotonic`; the number decides between two at the same time.
+        self._healings: list[tuple[float, int, Healing]] = []
+        self._numbers = count()
 
     def strike(self, blow: Blow) -> None:
-        """Carry it out, and heal it. What hit nobody, because there was nobody, is told as missed."""
-        (self.done if self._hands[blow.fault](blow) else self.missed).append(blow.fault)
+        """Carry it out; `wait_until` heals it."""
+        try:
+            heal = self._hands[blow.fault](blow)
+        except _HitNobody:
+            self.missed.append(blow.fault)
+            return
+        self.done.append(blow.fault)
+        if heal is not None:
+            heappush(self._healings, (time.monotonic() + blow.for_s, next(self._numbers), heal))
 
-    def _kill_child(self, blow: Blow) -> bool:
-        return self._on_child(blow, lambda pid: os.kill(pid, signal.SIGKILL))
+    def wait_until(self, end_s: float) -> None:
+        """Until this time, by `time.monotonic`, and heal what is to be healed by then."""
+        while self._healings and self._healings[0][0] <= end_s:
+            at_s, _, heal = heappop(self._healings)
+            _sleep_until(at_s)
+            heal()
+        _sleep_until(end_s)
 
-    def _freeze_child(self, blow: Blow) -> bool:
-        def freeze(pid: int) -> None:
-            os.kill(pid, signal.SIGSTOP)
-            time.sleep(blow.for_s)
-            os.kill(pid, signal.SIGCONT)
+    def heal(self) -> None:
+        """Wait until everything is whole again."""
+        if self._healings:
+            self.wait_until(max(self._healings)[0])
 
-        return self._on_child(blow, freeze)
-
-    def _on_child(self, blow: Blow, act: Callable[[int], None]) -> bool:
+    def _signal_child(self, blow: Blow, number: signal.Signals) -> Healing | None:
         children = sorted(pid for worker in self._stage.workers for pid in worker.child_pids())
-        if not children:
-            return False
+        self._require(children)
         pid = children[int(blow.target * len(children))]
         self.cuts.append(Cut(frozenset({pid}), time.time()))
-        with suppress(ProcessLookupError):
-            act(pid)
-        return True
+        _signal(pid, number)
+        return partial(_signal, pid, signal.SIGCONT) if number == signal.SIGSTOP else None
 
-    def _kill_worker(self, blow: Blow) -> bool:
+    def _kill_worker(self, blow: Blow) -> Healing:
         index = int(blow.target * len(self._stage.workers))
         self._note(index)
-        self._stage.workers[index].kill()
-        time.sleep(blow.for_s)
-        self._stage.start_worker(index)
-        return True
+        return self._hit(self._stage.workers[index].kill, partial(self._stage.start_worker, index), f"worker {index}")
 
-    def _freeze_worker(self, blow: Blow) -> bool:
+    def _freeze_worker(self, blow: Blow) -> Healing:
         index = int(blow.target * len(self._stage.workers))
-        self._note(index)
         worker = self._stage.workers[index]
-        worker.signal_all(signal.SIGSTOP)
-        time.sleep(blow.for_s)
-        worker.signal_all(signal.SIGCONT)
-        return True
+        self._note(index)
+        return self._hit(
+            partial(worker.signal_all, signal.SIGSTOP), partial(worker.signal_all, signal.SIGCONT), f"worker {index}"
+        )
 
     def _note(self, index: int) -> None:
         self.cuts.append(Cut(frozenset(self._stage.workers[index].child_pids()), time.time()))
 
-    def _kill_beat(self, blow: Blow) -> bool:
+    def _kill_beat(self, blow: Blow) -> Healing:
         index = int(blow.target * len(self._stage.beats))
-        self._stage.beats[index].kill()
-        time.sleep(blow.for_s)
-        self._stage.start_beat(index)
-        return True
+        return self._hit(self._stage.beats[index].kill, partial(self._stage.start_beat, index), f"beat {index}")
 
-    def _kill(self, strike: Callable[[], None], heal: Callable[[], None], blow: Blow) -> bool:
+    def _hit(self, strike: Callable[[], object], heal: Healing, target: str) -> Healing:
+        self._require(target not in self._down)
         strike()
-        time.sleep(blow.for_s)
-        heal()
-        return True
+        self._down.add(target)
 
-    def _cut(self, cut: Callable[[], None]) -> bool:
-        cut()
-        return True
+        def raise_up() -> None:
+            heal()
+            self._down.remove(target)
+
+        return raise_up
+
+    def _cut(self, server: Server, target: str) -> None:
+        self._require(target not in self._down)
+        server.cut_connections()
+
+    @staticmethod
+    def _require(somebody: object) -> None:
+        if not somebody:
+            raise _HitNobody
 
 
-def due(blows: list[Blow], *, since_s: float) -> Iterator[Blow]:
-    """Each blow at its time, or at once if the one before took longer. `since_s`: by `time.monotonic`."""
-    for blow in blows:
-        time.sleep(max(0.0, since_s + blow.at_s - time.monotonic()))
-        yield blow
+def _signal(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _sleep_until(at_s: float) -> None:
+    time.sleep(max(0.0, at_s - time.monotonic()))

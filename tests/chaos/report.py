@@ -14,16 +14,17 @@ def as_text(report: Report) -> str:
     faults = ", ".join(f"{name} {count}" for name, count in sorted(report.faults.items()))
     rows: list[tuple[str, object]] = [
         ("faults", f"{sum(report.faults.values())} in {report.seconds:.0f} s, seed {report.seed}, {report.broker}"),
-        ("", faults),
+        ("", f"{faults}; {report.missed} hit nobody"),
         ("accepted", f"{report.processes} processes, {verdict.steps} steps; {report.refused} calls were repeated"),
         ("finished", f"{verdict.completed} steps completed, {verdict.given_up} given up, {report.healed_s} s after"),
         ("runs", f"{verdict.runs} bodies, {verdict.repeated_bodies} steps with more than one that came to its end"),
-        ("overlaps", f"{verdict.overlaps} pairs of bodies at the same time, at most {verdict.most_attempts} attempts"),
+        ("", f"{verdict.overlaps} pairs of them at the same time; {verdict.repeated_attempts} attempts with two"),
         ("noticed", f"after {verdict.detection(50)} s (median), {verdict.detection(99)} s (p99) of {_cut_off(report)}"),
         ("lost", _count(verdict.lost)),
         ("counted twice", _count(verdict.twice)),
         ("unproven", _count(verdict.unproven)),
-        ("attempts", _count(verdict.too_many_attempts) + " too many"),
+        ("attempts", _count(verdict.too_many_attempts) + f" too many, at most {verdict.most_attempts} of a step"),
+        ("untracked", _count(verdict.untracked)),
     ]
     return "\n".join(f"{name:>14}  {value}" for name, value in rows)
 

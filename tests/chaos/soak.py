@@ -48,12 +48,14 @@ class Soak:
             on.client.start()
             started_s = time.monotonic()
             told_s = started_s
-            for blow in nemesis.due(self.blows, since_s=started_s):
+            for blow in self.blows:
+                hands.wait_until(started_s + blow.at_s)
                 hands.strike(blow)
                 if time.monotonic() - told_s > PROGRESS_EVERY_S:
                     told_s = time.monotonic()
                     accepted = len(on.client.accepted.processes)
                     tell(f"{told_s - started_s:4.0f} s  {len(hands.done)} faults, {accepted} processes accepted")
+            hands.heal()
             on.client.stop()
             healing_s = time.monotonic()
             left = self._wait(on, tell)

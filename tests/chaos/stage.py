@@ -56,17 +56,21 @@ class Stage:
 
     def copy_message(self, target: float) -> bool:
         """Send the message of a step that is under way once more, as a broker does that delivers twice."""
-        accepted = list(self.client.accepted.processes.values())[-40:]
-        if not accepted:
-            return False
-        store, process_id = self.module.trellis.store, accepted[int(target * len(accepted))]
+        store = self.module.trellis.store
         try:
-            steps = [step for step in store.load(process_id).steps.values() if step.task_id is not None]
-            step = steps[-1]
+            under_way = [
+                (process_id, step)
+                for process_id in list(self.client.accepted.processes.values())[-20:]
+                for step in store.load(process_id).steps.values()
+                if step.task_id is not None and not step.state.is_terminal
+            ]
+            if not under_way:
+                return False
+            process_id, step = under_way[int(target * len(under_way))]
             (message,) = store.load_messages([StepKey(process_id, step.name)])
             sending = Sending(process_id, step, message)
             return CeleryRequeuer(self._cluster.app).requeue([sending]) == [None]
-        except (TrellisError, OperationalError, IndexError):
+        except (TrellisError, OperationalError):
             return False
 
     def output(self) -> list[tuple[str, str]]:

@@ -67,8 +67,12 @@ def test_a_step_that_ended_as_it_should_is_good() -> None:
         (_verdict(StepState.COMPLETED, STARTED, COMPLETED, runs=(CUT_OFF,)), "unproven"),
         (_verdict(StepState.COMPLETED, STARTED, STARTED, COMPLETED), "too_many_attempts"),
         (_verdict(StepState.COMPLETED, STARTED, COMPLETED, attempt=3), "too_many_attempts"),
+        (_verdict(StepState.COMPLETED, STARTED, COMPLETED, runs=(WHOLE._replace(attempt=0),)), "untracked"),
     ],
-    ids=["unfinished", "failed by itself", "completed twice", "no body ended", "started twice", "one attempt too many"],
+    ids=[
+        *("unfinished", "failed by itself", "completed twice", "no body ended"),
+        *("started twice", "one attempt too many", "no attempt at all"),
+    ],
 )
 def test_a_broken_promise_is_seen(found: Verdict, field: str) -> None:
     assert getattr(found, field) == [("order-1", "pack")]

@@ -6,6 +6,7 @@ A suite that stays green without a guard proves nothing of it. With words, only 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -34,6 +35,9 @@ SUITES_OF_RULES = (RULES, SERVICES, (f"{STORIES}memory",))
 RIGHTS = ("tests/faults/test_store_rights.py",)
 SUITES_OF_SCRIPTS = (REDIS, RIGHTS, (f"{STORIES}redis",))
 
+#: How the last whole run went.
+RESULTS = Path(__file__).parent / "results.json"
+
 #: A suite that takes longer goes round in a circle.
 MOST_SECONDS = 900
 
@@ -58,6 +62,9 @@ def main() -> int:
             print(f"{number:4}/{len(chosen)}  {killer or 'SURVIVED':32}  {mutant.name}", flush=True)
             survivors += [] if killer else [mutant.name]
     print(f"{len(chosen) - len(survivors)} of {len(chosen)} killed; {len(EXPLAINED)} change nothing, and say why")
+    if not given.words:
+        killed = {"mutants": len(chosen), "killed": len(chosen) - len(survivors), "explained": len(EXPLAINED)}
+        RESULTS.write_text(json.dumps({**killed, "survivors": survivors}, indent=1) + "\n")
     for name in survivors:
         print(f"survived: {name}")
     return bool(survivors)

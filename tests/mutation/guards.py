@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from tests.mutation.mutants import ROOT, Mutant
 
 RULES = ("by_hand", "definitions", "identity", "outcomes", "process", "runs", "step", "timeouts", "transitions")
-SCRIPTS = ("commit", "create", "delete", "move", "relayed", "tracker")
+SCRIPTS = ("commit", "copied", "create", "delete", "move", "relayed", "tracker", "untrack")
 
-_LUA_IF = re.compile(r"^(?P<indent> *)(?:else)?if (?P<condition>.+) then$", re.MULTILINE)
+_LUA_IF = re.compile(r"^ *(?:else)?if (?P<condition>.+?) then$", re.MULTILINE | re.DOTALL)
 
 #: Guards that change nothing when they are gone, and why. By file and condition.
 EXPLAINED: dict[str, str] = {}
