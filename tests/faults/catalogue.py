@@ -27,7 +27,7 @@ WORKERS = {
     "W7": Row("A soft time limit is raised, or swallowed until the hard one", "one failure, or one new attempt"),
     "W8": Row("A body never ends, and has no time limit", "the step's own clock runs out, and it is sent again"),
     "W9": Row("A body calls `sys.exit` or `os._exit`, or the interpreter crashes", "the step is not completed by that"),
-    "W10": Row("A body is late: collection of garbage, a busy machine", "its completion still counts, once"),
+    "W10": Row("A body is late: garbage collection, a busy machine", "its completion still counts, once"),
     "W11": Row("A worker's clock is an hour off", "deadlines do not move: the store's clock counts"),
     "W12": Row("A worker is told to stop: warm, soft or cold", "the step completes or is sent again; it never fails"),
     "W13": Row("Children are replaced after each task, pools grow and shrink", "no step is lost or run twice"),
@@ -50,7 +50,7 @@ BROKER = {
     "B5": Row("A former master answers READONLY", "the write is made again in the same call, on the new one"),
     "B6": Row(
         "The master is killed or frozen, Sentinel promotes another",
-        "nothing that its replica has got is lost; Redis answers a moment before that",
+        "nothing that its replica has got is lost; Redis acknowledges a write a moment before that",
     ),
     "B7": Row(
         "A partition leaves some clients with the old master",
@@ -59,7 +59,7 @@ BROKER = {
     ),
     "B8": Row(
         "A master of a Cluster is killed, a slot moves",
-        "nothing that its replica has got is lost; with the slot nothing at all, and there is no CROSSSLOT",
+        "nothing that its replica has got is lost; moving a slot loses nothing; there is no CROSSSLOT",
     ),
     "B9": Row("A worker and the broker do not hear each other for a while", "no second run, and no second completion"),
     "B10": Row("Everything takes half a second longer", "no step is taken for lost, with leases of 6 s or more"),
@@ -71,7 +71,7 @@ BROKER = {
     "B16": Row("RabbitMQ's `consumer_timeout` gives a message to another", "the copy does not run, the step completes"),
     "B17": Row("Redis's visibility timeout gives a message to another", "the copy does not run, one completion"),
     "B18": Row("A message arrives after its step has ended", "its body does not run"),
-    "B19": Row("Celery brings back unacknowledged messages later than it says", "when `trellis doctor` says"),
+    "B19": Row("Celery brings back unacknowledged messages later than it says", "no later than `trellis doctor` says"),
 }
 
 STORE = {
@@ -88,7 +88,8 @@ STORE = {
     "S8": Row("A key is of the wrong type, a record cannot be read", "an error for that step alone; the others go on"),
     "S9": Row(
         "The store's clock jumps an hour",
-        "forward: what runs is sent once more, and completes once; back: lost workers are noticed as before, deadlines "
+        "forward: what runs is taken for late, sent once more, and completes once; back: lost workers are noticed as "
+        "before, deadlines "
         "are late by the jump at the most; it is logged, and `trellis doctor` tells",
     ),
     "S10": Row("The store stands still for seconds", "calls end in time and count once; no worker is lost"),
@@ -133,7 +134,10 @@ APPLICATION = {
 
 SECURITY = {
     "X1": Row("Ids of Lua, glob characters, separators, control characters", "data like any other"),
-    "X2": Row("Ids that somebody guessed, names that run together", "no tenant finds, changes or hears another's"),
+    "X2": Row(
+        "Ids that somebody guessed, names that run together",
+        "nobody finds or changes a process by a guess; no tenant hears another's",
+    ),
     "X3": Row("HTML in a name, an error, an argument", "shown as text; a policy that runs no script of others"),
     "X4": Row("Requests to Flower without a login, or from another site", "refused as Flower refuses its own"),
     "X5": Row("Secrets in arguments", "in the message alone, and gone when the step is done or cancelled"),
@@ -143,7 +147,10 @@ SECURITY = {
     "X9": Row("Line breaks and control characters in texts", "one line in logs and shell; terminals obey nothing"),
     "X10": Row("Millions of steps, billions of retries, deep JSON", "limits that are told"),
     "X11": Row("Ids that look like paths", "no file is named after what comes from outside"),
-    "X12": Row("Secrets and stray files beside the code", "not in the package, and it needs three libraries alone"),
+    "X12": Row(
+        "Secrets and stray files beside the code",
+        "not in the package, and it needs three libraries alone; their known holes: `make audit`, which needs a network",
+    ),
     "X13": Row("SQL in filters", "values are bound, columns are a fixed list"),
 }
 

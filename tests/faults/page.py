@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from tests.faults.catalogue import CATALOGUE, FAMILIES, Row
 from tests.faults.plugin import RESULTS
+
+#: Written by `tests.mutation`.
+MUTATION = Path("tests/mutation/results.json")
 
 PAGE = Path("docs/explanation/faults.md")
 
 _TOP = """# What can go wrong, and what holds
 
-Each row is a fault that is provoked on purpose, on real servers and with real workers, and what must hold then. The
-tests are named beside it; `pytest --fault W3` runs those of one row, `make faults` all of them, and makes this page.
+Each row is a fault that is provoked on purpose, on real servers and with real workers where they have a part in it,
+and what must hold then. The tests are named beside it; `pytest --fault W3` runs those of one row, `make faults` all of
+them, and makes this page.
 
 {totals}
+
+Would the tests notice if a rule were gone? `make mutation` takes each guard of the rules and of the scripts in Redis
+away, one at a time, and sees some test go red: {mutation}.
 """
 _HEAD = ("| | fault | what holds | tests | last run |", "|---|---|---|---|---|")
 
@@ -26,7 +34,7 @@ def page() -> str:
     for family, rows in FAMILIES.items():
         lines = [_line(fault, row, results.get(fault, {})) for fault, row in rows.items()]
         parts.append("\n".join([f"## {family}\n", *_HEAD, *lines]))
-    return "\n\n".join([_TOP.format(totals=_totals(results)).rstrip(), *parts]) + "\n"
+    return "\n\n".join([_TOP.format(totals=_totals(results), mutation=_mutation()).rstrip(), *parts]) + "\n"
 
 
 def _totals(results: dict[str, dict[str, str]]) -> str:
@@ -37,6 +45,11 @@ def _totals(results: dict[str, dict[str, str]]) -> str:
         f"**{len(CATALOGUE)} rows: {passed} passed, {len(ways) - passed - not_run} did not, "
         f"{not_run} cannot be run and say why. {len(tests)} tests.**"
     )
+
+
+def _mutation() -> str:
+    run: dict[str, Any] = json.loads(MUTATION.read_text())
+    return f"{run['killed']} of {run['mutants']} in the last run"
 
 
 def _line(fault: str, row: Row, results: dict[str, str]) -> str:

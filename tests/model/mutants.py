@@ -14,7 +14,7 @@ PROMISES = {
     "STARTED_ONCE": "at most one accepted start of an attempt",
     "FINAL": "a terminal state is final",
     "WATCHED": "nothing is stuck: a step that was sent has a clock or a lease",
-    "LINKS_ONCE": "links and chain go out once, but for runs that died or went unheard as they sent them",
+    "LINKS_ONCE": "links and chain go out once, unless the worker died or the store did not answer meanwhile",
     "LINKS_SENT": "a step that a run completed has sent its links and chain",
     "ENDS": "a step that was sent comes to an end",
 }
