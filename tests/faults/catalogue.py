@@ -89,8 +89,7 @@ STORE = {
     "S9": Row(
         "The store's clock jumps an hour",
         "forward: what runs is taken for late, sent once more, and completes once; back: lost workers are noticed as "
-        "before, deadlines "
-        "are late by the jump at the most; it is logged, and `trellis doctor` tells",
+        "before, deadlines are late by the jump at the most; it is logged, and `trellis doctor` tells",
     ),
     "S10": Row("The store stands still for seconds", "calls end in time and count once; no worker is lost"),
 }
@@ -149,7 +148,7 @@ SECURITY = {
     "X11": Row("Ids that look like paths", "no file is named after what comes from outside"),
     "X12": Row(
         "Secrets and stray files beside the code",
-        "not in the package, and it needs three libraries alone; their known holes: `make audit`, which needs a network",
+        "not in the package, and it needs three libraries alone; for their known holes there is `make audit`",
     ),
     "X13": Row("SQL in filters", "values are bound, columns are a fixed list"),
 }
