@@ -42,14 +42,20 @@ def checks_by(*workers: Program) -> int:
     return sum(len(re.findall(r"Task trellis_celery.check_timeouts\S+ succeeded", each.output)) for each in workers)
 
 
+#: Several batches of a check.
+STEPS = 1_000
+
+
 @pytest.mark.fault("C1")
 def test_c1_two_beats_and_their_workers_send_each_attempt_once(start_cluster: Callable[..., Cluster]) -> None:
     cluster = start_cluster("tests.support.apps.checking")
-    processes = [started_and_gone(cluster) for _ in range(60)]
+    processes = [started_and_gone(cluster) for _ in range(STEPS)]
     beats = [cluster.beat(name=f"beat-{number}") for number in (1, 2)]
     workers = [cluster.worker("-Q", "checking", name=f"checker-{number}") for number in (1, 2)]
 
-    eventually(lambda: all(each.refresh().steps["work"].attempt == 2 for each in processes), what="all sent again")
+    eventually(
+        lambda: all(each.refresh().steps["work"].attempt == 2 for each in processes), within_s=60, what="all sent again"
+    )
     before = checks_by(*workers)
     eventually(lambda: checks_by(*workers) >= before + 4, what="some more checks")
 

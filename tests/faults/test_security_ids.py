@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from inspect import signature
 from itertools import count
 from typing import NamedTuple
 from uuid import uuid4
@@ -211,12 +212,38 @@ NEAR_MISSES = st.sampled_from(["{id}\n", " {id}", "{id}*", "{id}\0", "{id}:s"])
 @given(guess=GUESSES | NEAR_MISSES)
 def test_x2_an_id_that_was_guessed_is_nobodys(opened: Opened, guess: str) -> None:
     service = ProcessService(opened.store)
-    theirs = Key("their", "Type", "Aggregate", uuid4().hex).start(service)
+    theirs = Key("their", "Type", "Aggregate", uuid4().hex).start(service, ProcessStep("step"), ProcessStep("failed"))
+    service.fail_step(theirs.id, "failed", error="no")
+    before = service.get_process(theirs.id), service.history(theirs.id)
     guess = guess.replace("{id}", theirs.id)
 
-    for ask in (service.get_process, service.cancel, lambda process_id: service.complete_step(process_id, "step")):
+    for ask in changing(service):
         with pytest.raises((errors.ProcessNotFound, errors.StepNotFound)):
             ask(guess)
+    with suppress(errors.ProcessNotFound):  # of what has not even the form of an id
+        assert service.history(guess) == []
+    assert not opened.store.delete(guess)
 
-    assert service.get_process(theirs.id).steps == theirs.steps
+    assert (service.get_process(theirs.id), service.history(theirs.id)) == before
     assert re.fullmatch(r"[0-9a-f]-[0-9a-f]{32}", theirs.id), "the store gives ids out, and 122 bits of them are random"
+
+
+def changing(service: ProcessService) -> list[Callable[[str], object]]:
+    """Whatever is done to the process of an id, but for its history: that of no process is empty."""
+    return [
+        service.get_process,
+        service.cancel,
+        lambda process_id: service.start_step(process_id, "step"),
+        lambda process_id: service.complete_step(process_id, "step"),
+        lambda process_id: service.fail_step(process_id, "step", error="no"),
+        lambda process_id: service.retry_step(process_id, "failed"),
+        lambda process_id: service.close_incident(process_id, "failed"),
+    ]
+
+
+def test_x2_the_test_above_asks_for_all_that_takes_an_id() -> None:
+    first = {name: next(iter(list(signature(vars(ProcessService)[name]).parameters)[1:]), "") for name in OPERATIONS}
+    take_an_id = {name for name, parameter in first.items() if parameter in ("process", "process_id")}
+    source = inspect.getsource(changing) + inspect.getsource(test_x2_an_id_that_was_guessed_is_nobodys)
+    assert {name for name in take_an_id if f"service.{name}" not in source} == set()
+    assert len(take_an_id) == 8
