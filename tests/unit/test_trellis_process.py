@@ -1,4 +1,4 @@
-"""The document that the project started from: what it shows works as written, with only the package's name changed.
+"""What the documentation of trellis-process shows works as written, with only the package's name changed.
 
 After it, one test for each fault of trellis-process 0.4.1 that a user of it would meet.
 """
@@ -174,7 +174,7 @@ class TestReference:
             assert service.get_process(process.id).has_failed()
 
 
-class Seed:
+class Bench:
     """The quick start's objects, with time that stands still."""
 
     def __init__(self) -> None:
@@ -198,95 +198,95 @@ class Seed:
 
 
 @pytest.fixture
-def seed() -> Seed:
-    return Seed()
+def bench() -> Bench:
+    return Bench()
 
 
 class TestFaultsNotInherited:
     @pytest.mark.parametrize("permitted", [0, 1, 2, 3])
-    def test_b1_as_many_retries_as_are_permitted(self, seed: Seed, permitted: int) -> None:
-        process = seed.start(ProcessStep("a", timeout_ms=1_000, retries_permitted=permitted))
-        seed.service.start_step(process, "a")
+    def test_b1_as_many_retries_as_are_permitted(self, bench: Bench, permitted: int) -> None:
+        process = bench.start(ProcessStep("a", timeout_ms=1_000, retries_permitted=permitted))
+        bench.service.start_step(process, "a")
 
         for _ in range(6):
-            seed.check(after_ms=1_000)
+            bench.check(after_ms=1_000)
 
-        retries = [event for event in seed.events if not event.has_fully_timed_out()]
+        retries = [event for event in bench.events if not event.has_fully_timed_out()]
         assert len(retries) == permitted
-        assert len(seed.events) == permitted + 1
-        assert seed.stored(process).has_failed()
+        assert len(bench.events) == permitted + 1
+        assert bench.stored(process).has_failed()
 
-    def test_b2_the_handler_retries_by_starting_the_step_again(self, seed: Seed) -> None:
-        process = seed.start(ProcessStep("a", timeout_ms=1_000, retries_permitted=1))
-        seed.service.start_step(process, "a")
+    def test_b2_the_handler_retries_by_starting_the_step_again(self, bench: Bench) -> None:
+        process = bench.start(ProcessStep("a", timeout_ms=1_000, retries_permitted=1))
+        bench.service.start_step(process, "a")
 
         def handle_timeout(event: ProcessStepTimedOut) -> None:
             if event.has_fully_timed_out():
-                seed.service.fail_step(process, event.step_name, "Max retries exceeded")
+                bench.service.fail_step(process, event.step_name, "Max retries exceeded")
             else:
-                seed.service.start_step(process, event.step_name)
+                bench.service.start_step(process, event.step_name)
 
-        seed.check(handle_timeout, after_ms=1_000)
-        assert seed.stored(process).step("a").attempt == 2
+        bench.check(handle_timeout, after_ms=1_000)
+        assert bench.stored(process).step("a").attempt == 2
 
-        seed.check(handle_timeout, after_ms=1_000)
-        assert seed.stored(process).step("a").last_error == "Max retries exceeded"
-        assert seed.check(handle_timeout, after_ms=1_000).timed_out == 0
+        bench.check(handle_timeout, after_ms=1_000)
+        assert bench.stored(process).step("a").last_error == "Max retries exceeded"
+        assert bench.check(handle_timeout, after_ms=1_000).timed_out == 0
 
-    def test_b2_a_failed_step_is_tried_again_when_an_operator_asks(self, seed: Seed) -> None:
-        process = seed.start(ProcessStep("a", timeout_ms=1_000))
-        seed.service.start_step(process, "a")
-        seed.service.fail_step(process, "a", "broken")
+    def test_b2_a_failed_step_is_tried_again_when_an_operator_asks(self, bench: Bench) -> None:
+        process = bench.start(ProcessStep("a", timeout_ms=1_000))
+        bench.service.start_step(process, "a")
+        bench.service.fail_step(process, "a", "broken")
 
-        seed.service.retry_step(process, "a")
-        seed.service.start_step(process, "a")
-        seed.service.complete_step(process, "a")
+        bench.service.retry_step(process, "a")
+        bench.service.start_step(process, "a")
+        bench.service.complete_step(process, "a")
 
-        assert seed.stored(process).is_completed()
+        assert bench.stored(process).is_completed()
 
-    def test_b3_the_event_the_tracker_and_the_step_count_the_same_retries(self, seed: Seed) -> None:
-        process = seed.start(ProcessStep("a", timeout_ms=1_000, retries_permitted=2))
-        seed.service.start_step(process, "a")
+    def test_b3_the_event_the_tracker_and_the_step_count_the_same_retries(self, bench: Bench) -> None:
+        process = bench.start(ProcessStep("a", timeout_ms=1_000, retries_permitted=2))
+        bench.service.start_step(process, "a")
 
-        seed.check(after_ms=1_000)
-        seed.check(after_ms=1_000)
+        bench.check(after_ms=1_000)
+        bench.check(after_ms=1_000)
 
-        tracker = seed.tracker_repo.get(process.id, "a")
+        tracker = bench.tracker_repo.get(process.id, "a")
         assert tracker is not None
-        assert tracker.retry_count == seed.stored(process).step("a").retry_count == 2
-        assert [event.retry_count for event in seed.events] == [0, 1]
+        assert tracker.retry_count == bench.stored(process).step("a").retry_count == 2
+        assert [event.retry_count for event in bench.events] == [0, 1]
 
-    def test_b4_a_checker_that_was_down_does_not_use_up_the_retries(self, seed: Seed) -> None:
-        process = seed.start(ProcessStep("a", timeout_ms=1_000, retries_permitted=5))
-        seed.service.start_step(process, "a")
-        seed.clock.advance(10_000)
+    def test_b4_a_checker_that_was_down_does_not_use_up_the_retries(self, bench: Bench) -> None:
+        process = bench.start(ProcessStep("a", timeout_ms=1_000, retries_permitted=5))
+        bench.service.start_step(process, "a")
+        bench.clock.advance(10_000)
 
         for _ in range(5):
-            seed.check()
+            bench.check()
 
-        assert len(seed.events) == 1
+        assert len(bench.events) == 1
 
-    def test_b5_a_handler_that_raised_gets_its_event_again(self, seed: Seed) -> None:
-        process = seed.start(ProcessStep("a", timeout_ms=1_000), ProcessStep("b", timeout_ms=1_000))
+    def test_b5_a_handler_that_raised_gets_its_event_again(self, bench: Bench) -> None:
+        process = bench.start(ProcessStep("a", timeout_ms=1_000), ProcessStep("b", timeout_ms=1_000))
         for name in "ab":
-            seed.service.start_step(process, name)
+            bench.service.start_step(process, name)
 
         def broken(event: ProcessStepTimedOut) -> None:
             raise RuntimeError("handler broken")
 
-        assert seed.check(broken, after_ms=1_000).failed == 2
-        seed.check(after_ms=60_000)
+        assert bench.check(broken, after_ms=1_000).failed == 2
+        bench.check(after_ms=60_000)
 
-        assert {event.step_name for event in seed.events} == {"a", "b"}
+        assert {event.step_name for event in bench.events} == {"a", "b"}
 
-    def test_b6_workers_that_finish_steps_at_once_lose_none(self, seed: Seed) -> None:
+    def test_b6_workers_that_finish_steps_at_once_lose_none(self, bench: Bench) -> None:
         names = [f"step-{number}" for number in range(20)]
-        process = seed.start(*map(ProcessStep, names))
+        process = bench.start(*map(ProcessStep, names))
 
         def finish(own_names: list[str]) -> None:
-            mine = seed.stored(process)
+            mine = bench.stored(process)
             for name in own_names:
-                seed.service.complete_step(mine, name)
+                bench.service.complete_step(mine, name)
 
         threads = [threading.Thread(target=finish, args=(names[start::4],)) for start in range(4)]
         for thread in threads:
@@ -294,155 +294,155 @@ class TestFaultsNotInherited:
         for thread in threads:
             thread.join()
 
-        assert seed.stored(process).is_completed()
+        assert bench.stored(process).is_completed()
 
-    def test_b6_two_holders_of_one_process_do_not_undo_each_other(self, seed: Seed) -> None:
-        process = seed.start()
-        ours, theirs = seed.stored(process), seed.stored(process)
+    def test_b6_two_holders_of_one_process_do_not_undo_each_other(self, bench: Bench) -> None:
+        process = bench.start()
+        ours, theirs = bench.stored(process), bench.stored(process)
 
-        seed.service.complete_step(ours, "a")
-        seed.service.complete_step(theirs, "b")
+        bench.service.complete_step(ours, "a")
+        bench.service.complete_step(theirs, "b")
 
-        assert seed.stored(process).is_completed()
+        assert bench.stored(process).is_completed()
 
-    def test_b7_a_step_completed_while_the_check_runs_stays_completed(self, seed: Seed) -> None:
-        process = seed.start(ProcessStep("a", timeout_ms=1_000, retries_permitted=3))
-        seed.service.start_step(process, "a")
+    def test_b7_a_step_completed_while_the_check_runs_stays_completed(self, bench: Bench) -> None:
+        process = bench.start(ProcessStep("a", timeout_ms=1_000, retries_permitted=3))
+        bench.service.start_step(process, "a")
 
-        seed.check(lambda event: seed.service.complete_step(process.id, event.step_name), after_ms=1_000)
+        bench.check(lambda event: bench.service.complete_step(process.id, event.step_name), after_ms=1_000)
 
-        assert seed.stored(process).is_completed()
-        assert seed.check(after_ms=60_000).timed_out == 0
+        assert bench.stored(process).is_completed()
+        assert bench.check(after_ms=60_000).timed_out == 0
 
-    def test_b8_no_tenant_finds_the_process_of_another(self, seed: Seed) -> None:
-        process = seed.start(tenant_id="ours")
+    def test_b8_no_tenant_finds_the_process_of_another(self, bench: Bench) -> None:
+        process = bench.start(tenant_id="ours")
 
-        found = seed.service.find_process(tenant_id="theirs", process_type="P", aggregate_type="A", aggregate_id="1")
+        found = bench.service.find_process(tenant_id="theirs", process_type="P", aggregate_type="A", aggregate_id="1")
 
         assert found is None
-        assert seed.start(tenant_id="theirs").id != process.id
+        assert bench.start(tenant_id="theirs").id != process.id
 
-    def test_b9_starting_twice_makes_one_process(self, seed: Seed) -> None:
-        assert seed.start().id == seed.start().id
-        assert len(seed.service.list_processes()) == 1
+    def test_b9_starting_twice_makes_one_process(self, bench: Bench) -> None:
+        assert bench.start().id == bench.start().id
+        assert len(bench.service.list_processes()) == 1
 
-    def test_b10_parts_of_a_key_do_not_run_together(self, seed: Seed) -> None:
-        first = seed.start(process_type="A#B", aggregate_type="C")
-        second = seed.start(process_type="A", aggregate_type="B#C")
+    def test_b10_parts_of_a_key_do_not_run_together(self, bench: Bench) -> None:
+        first = bench.start(process_type="A#B", aggregate_type="C")
+        second = bench.start(process_type="A", aggregate_type="B#C")
 
         assert first.id != second.id
 
-    def test_b12_a_started_step_is_never_without_its_tracker(self, seed: Seed) -> None:
-        process = seed.start(ProcessStep("a", timeout_ms=1_000))
+    def test_b12_a_started_step_is_never_without_its_tracker(self, bench: Bench) -> None:
+        process = bench.start(ProcessStep("a", timeout_ms=1_000))
 
         class Full(InMemoryProcessRepository):
             def save(self, process: Process, events: Any = ()) -> None:
                 raise errors.StoreUnavailable("disk full")
 
-        full = Full(clock=seed.clock)
+        full = Full(clock=bench.clock)
         full.add(process)
         with pytest.raises(errors.StoreUnavailable):
-            ProcessService(full, seed.tracker_repo).start_step(process, "a")
+            ProcessService(full, bench.tracker_repo).start_step(process, "a")
 
-        assert seed.check(after_ms=1_000).timed_out == 1
+        assert bench.check(after_ms=1_000).timed_out == 1
 
-    def test_b13_saving_does_not_bring_back_what_was_deleted(self, seed: Seed) -> None:
-        process = seed.start(ProcessStep("a", timeout_ms=1_000))
-        seed.service.start_step(process, "a")
-        seed.service.store.delete(process.id)
+    def test_b13_saving_does_not_bring_back_what_was_deleted(self, bench: Bench) -> None:
+        process = bench.start(ProcessStep("a", timeout_ms=1_000))
+        bench.service.start_step(process, "a")
+        bench.service.store.delete(process.id)
 
         with pytest.raises(errors.StepNotFound):
-            seed.service.complete_step(process, "a")
+            bench.service.complete_step(process, "a")
 
-        assert seed.service.list_processes() == []
-        assert seed.tracker_repo.all_of(process.id) == []
+        assert bench.service.list_processes() == []
+        assert bench.tracker_repo.all_of(process.id) == []
 
-    def test_b14_a_finished_step_is_not_started_and_a_completed_one_does_not_fail(self, seed: Seed) -> None:
-        process = seed.start(ProcessStep("a", timeout_ms=1_000))
-        seed.service.complete_step(process, "a")
+    def test_b14_a_finished_step_is_not_started_and_a_completed_one_does_not_fail(self, bench: Bench) -> None:
+        process = bench.start(ProcessStep("a", timeout_ms=1_000))
+        bench.service.complete_step(process, "a")
 
         with pytest.raises(errors.InvalidTransition):
-            seed.service.start_step(process, "a")
+            bench.service.start_step(process, "a")
         with pytest.raises(errors.InvalidTransition):
-            seed.service.fail_step(process, "a", "broken")
+            bench.service.fail_step(process, "a", "broken")
 
-        assert seed.check(after_ms=60_000).timed_out == 0
+        assert bench.check(after_ms=60_000).timed_out == 0
 
-    def test_b15_a_process_without_steps_is_refused(self, seed: Seed) -> None:
+    def test_b15_a_process_without_steps_is_refused(self, bench: Bench) -> None:
         with pytest.raises(errors.DefinitionError):
-            seed.service.start_process(tenant_id="t", process_type="P", aggregate_type="A", aggregate_id="1", steps=[])
+            bench.service.start_process(tenant_id="t", process_type="P", aggregate_type="A", aggregate_id="1", steps=[])
 
-    def test_b16_two_steps_of_one_name_are_refused(self, seed: Seed) -> None:
+    def test_b16_two_steps_of_one_name_are_refused(self, bench: Bench) -> None:
         with pytest.raises(errors.DefinitionError):
-            seed.start(ProcessStep("a"), ProcessStep("a"))
+            bench.start(ProcessStep("a"), ProcessStep("a"))
 
     @pytest.mark.parametrize("setting", [{"timeout_ms": -1}, {"timeout_ms": 0}, {"retries_permitted": -1}], ids=str)
     def test_b17_negative_settings_are_refused(self, setting: dict[str, int]) -> None:
         with pytest.raises(errors.DefinitionError):
             ProcessStep("a", **setting)  # type: ignore[arg-type]
 
-    def test_b18_another_attempt_has_its_own_start_and_no_old_error(self, seed: Seed) -> None:
-        process = seed.start(ProcessStep("a", timeout_ms=1_000))
-        seed.service.start_step(process, "a")
-        seed.service.fail_step(process, "a", "broken")
-        seed.clock.advance(5_000)
+    def test_b18_another_attempt_has_its_own_start_and_no_old_error(self, bench: Bench) -> None:
+        process = bench.start(ProcessStep("a", timeout_ms=1_000))
+        bench.service.start_step(process, "a")
+        bench.service.fail_step(process, "a", "broken")
+        bench.clock.advance(5_000)
 
-        seed.service.retry_step(process, "a")
-        seed.service.start_step(process, "a")
+        bench.service.retry_step(process, "a")
+        bench.service.start_step(process, "a")
 
-        step = seed.stored(process).step("a")
-        assert (step.started_at_ms, step.last_error) == (seed.clock.now_ms(), None)
+        step = bench.stored(process).step("a")
+        assert (step.started_at_ms, step.last_error) == (bench.clock.now_ms(), None)
 
-    def test_b19_the_checker_reports_what_timed_out(self, seed: Seed) -> None:
-        process = seed.start(
+    def test_b19_the_checker_reports_what_timed_out(self, bench: Bench) -> None:
+        process = bench.start(
             ProcessStep("a", timeout_ms=1_000, retries_permitted=1), ProcessStep("b", timeout_ms=5_000)
         )
         for name in "ab":
-            seed.service.start_step(process, name)
+            bench.service.start_step(process, name)
 
-        assert seed.check().timed_out == 0
-        assert seed.check(after_ms=1_000).timed_out == len(seed.events) == 1
+        assert bench.check().timed_out == 0
+        assert bench.check(after_ms=1_000).timed_out == len(bench.events) == 1
 
-    def test_b20_what_does_not_exist_is_not_found(self, seed: Seed) -> None:
-        process = seed.start()
+    def test_b20_what_does_not_exist_is_not_found(self, bench: Bench) -> None:
+        process = bench.start()
 
         with pytest.raises(errors.StepNotFound):
-            seed.service.complete_step(process, "typo")
+            bench.service.complete_step(process, "typo")
         with pytest.raises(errors.ProcessNotFound):
-            seed.service.get_process("no such process")
+            bench.service.get_process("no such process")
 
     @pytest.mark.parametrize("finish", ["complete_step", "fail_step", "cancel"])
-    def test_b21_a_finished_step_has_no_clock(self, seed: Seed, finish: str) -> None:
-        process = seed.start(ProcessStep("a", timeout_ms=1_000))
-        seed.service.start_step(process, "a")
+    def test_b21_a_finished_step_has_no_clock(self, bench: Bench, finish: str) -> None:
+        process = bench.start(ProcessStep("a", timeout_ms=1_000))
+        bench.service.start_step(process, "a")
         act = {
-            "complete_step": lambda: seed.service.complete_step(process.id, "a"),
-            "fail_step": lambda: seed.service.fail_step(process.id, "a", "broken"),
-            "cancel": lambda: seed.service.cancel(process.id),
+            "complete_step": lambda: bench.service.complete_step(process.id, "a"),
+            "fail_step": lambda: bench.service.fail_step(process.id, "a", "broken"),
+            "cancel": lambda: bench.service.cancel(process.id),
         }
 
         act[finish]()
 
-        assert seed.check(after_ms=60_000).timed_out == 0
-        assert seed.tracker_repo.all_timed_out(now_ms=seed.clock.now_ms(), limit=10) == []
+        assert bench.check(after_ms=60_000).timed_out == 0
+        assert bench.tracker_repo.all_timed_out(now_ms=bench.clock.now_ms(), limit=10) == []
 
-    def test_b22_a_step_that_has_fully_timed_out_fails_by_itself(self, seed: Seed) -> None:
-        process = seed.start(ProcessStep("a", timeout_ms=1_000))
-        seed.service.start_step(process, "a")
+    def test_b22_a_step_that_has_fully_timed_out_fails_by_itself(self, bench: Bench) -> None:
+        process = bench.start(ProcessStep("a", timeout_ms=1_000))
+        bench.service.start_step(process, "a")
 
-        seed.check(after_ms=1_000)
+        bench.check(after_ms=1_000)
 
-        assert seed.stored(process).has_failed()
+        assert bench.stored(process).has_failed()
 
-    def test_b25_two_checkers_tell_one_timeout_once(self, seed: Seed) -> None:
-        process = seed.start(ProcessStep("a", timeout_ms=1_000, retries_permitted=1))
-        seed.service.start_step(process, "a")
-        seed.clock.advance(1_000)
+    def test_b25_two_checkers_tell_one_timeout_once(self, bench: Bench) -> None:
+        process = bench.start(ProcessStep("a", timeout_ms=1_000, retries_permitted=1))
+        bench.service.start_step(process, "a")
+        bench.clock.advance(1_000)
         barrier = threading.Barrier(4)
 
         def check() -> None:
             barrier.wait()
-            seed.check()
+            bench.check()
 
         threads = [threading.Thread(target=check) for _ in range(4)]
         for thread in threads:
@@ -450,9 +450,9 @@ class TestFaultsNotInherited:
         for thread in threads:
             thread.join()
 
-        assert len(seed.events) == 1
+        assert len(bench.events) == 1
 
-    def test_b26_a_check_does_not_look_at_what_is_not_due(self, seed: Seed) -> None:
+    def test_b26_a_check_does_not_look_at_what_is_not_due(self, bench: Bench) -> None:
         looked_at: list[StepTracker] = []
 
         class Watched(InMemoryStepTrackerRepository):
@@ -461,18 +461,18 @@ class TestFaultsNotInherited:
                 looked_at.extend(late)
                 return late
 
-        seed.tracker_repo = Watched(clock=seed.clock)
-        seed.service = ProcessService(seed.process_repo, seed.tracker_repo)
+        bench.tracker_repo = Watched(clock=bench.clock)
+        bench.service = ProcessService(bench.process_repo, bench.tracker_repo)
         for number in range(100):
-            process = seed.start(ProcessStep("a", timeout_ms=60_000), aggregate_id=str(number))
-            seed.service.start_step(process, "a")
+            process = bench.start(ProcessStep("a", timeout_ms=60_000), aggregate_id=str(number))
+            bench.service.start_step(process, "a")
 
-        seed.check(after_ms=1_000)
+        bench.check(after_ms=1_000)
 
         assert looked_at == []
 
-    def test_d2_numbers_in_the_metadata_stay_what_they_are(self, seed: Seed) -> None:
-        process = seed.service.start_process(
+    def test_d2_numbers_in_the_metadata_stay_what_they_are(self, bench: Bench) -> None:
+        process = bench.service.start_process(
             tenant_id="t",
             process_type="P",
             aggregate_type="A",
@@ -481,4 +481,4 @@ class TestFaultsNotInherited:
             metadata={"score": 0.5, "count": 2},
         )
 
-        assert seed.stored(process).metadata == {"score": 0.5, "count": 2}
+        assert bench.stored(process).metadata == {"score": 0.5, "count": 2}
