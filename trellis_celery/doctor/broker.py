@@ -79,9 +79,9 @@ def confirms(facts: BrokerFacts) -> Iterator[Finding]:
     else:
         yield warning(
             "confirm_publish is off",
-            why="When RabbitMQ is killed, messages that were sent and not yet written are gone without an error. trellis "
-            "confirms what it sends again itself; the first message of a step is noticed as missing only after its "
-            "queue timeout "
+            why="When RabbitMQ is killed, messages that were sent and not yet written are gone without an error. "
+            "trellis confirms what it sends again itself; the first message of a step is noticed as missing only "
+            "after its queue timeout "
             f"({words.duration(facts.queue_timeout_ms)}), and of other tasks never.",
             advice='app.conf.broker_transport_options = {"confirm_publish": True}',
         )
