@@ -73,8 +73,9 @@ class Pair:
         self.replica.wait_for("replication", lambda info: info["role"] == "master", what="the replica promoted")
 
     def wait_for_return(self) -> None:
-        """Until the former master is a replica of the new one, and in step."""
-        self.master.wait_for("replication", lambda info: info.get("master_link_status") == "up", what="in step again")
+        """Until the former master is a replica of the new one, and in step: the Sentinel tells it after ten seconds."""
+        is_up = lambda info: info.get("master_link_status") == "up"  # noqa: E731
+        self.master.wait_for("replication", is_up, within_s=60, what="in step again")
 
 
 def wait_for_stream(master: RedisServer, replica: RedisServer) -> None:

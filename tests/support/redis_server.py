@@ -104,10 +104,12 @@ class RedisServer:
         with self.client() as client:
             client.client_kill_filter(_type="normal", skipme=True)
 
-    def wait_for(self, section: str, is_so: Callable[[dict[str, Any]], object], *, what: str) -> None:
+    def wait_for(
+        self, section: str, is_so: Callable[[dict[str, Any]], object], *, what: str, within_s: float = 20
+    ) -> None:
         """Until its INFO says so."""
         with self.client(decode_responses=True) as client:
-            eventually(lambda: is_so(client.info(section)), what=what)
+            eventually(lambda: is_so(client.info(section)), within_s=within_s, what=what)
 
     def __enter__(self) -> RedisServer:
         self.start()
