@@ -21,6 +21,7 @@ from tests.mutation.mutants import MUTANTS, ROOT, Mutant
 
 #: The quickest first: the first that is red ends the trial.
 RULES = ("tests/unit/domain",)
+MODEL = ("tests/model/test_rules.py",)
 SERVICES = ("tests/unit/services", "tests/contract/test_memory.py::TestMemoryStore", "tests/unit/plugin")
 REDIS = (
     "tests/contract/test_redis.py::TestValkey",
@@ -31,7 +32,7 @@ REDIS = (
     *("-k", "not thousand"),
 )
 STORIES = "tests/property/test_protocol.py::test_every_promise_holds_whatever_fails_over_"
-SUITES_OF_RULES = (RULES, SERVICES, (f"{STORIES}memory",))
+SUITES_OF_RULES = (RULES, MODEL, SERVICES, (f"{STORIES}memory",))
 RIGHTS = ("tests/faults/test_store_rights.py",)
 SUITES_OF_SCRIPTS = (REDIS, RIGHTS, (f"{STORIES}redis",))
 

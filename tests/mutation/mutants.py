@@ -189,7 +189,7 @@ MUTANTS = [
     mutant(
         "a completed step is given up",
         TIMEOUTS,
-        "if step.attempt != attempt or step.deadline_kind is not DeadlineKind.GIVING_UP:",
+        "if step.state.is_terminal or step.attempt != attempt or step.deadline_kind is not DeadlineKind.GIVING_UP:",
         "if False:",
     ),
 ]

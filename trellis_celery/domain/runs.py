@@ -45,6 +45,8 @@ def queue(
     if step.task_id == task_id:  # sent once more under the id that it had: by a chain that is sent again, for instance
         may_start = step.run_id is None and not step.state.is_terminal
         return Transition(step, step, verdict=Verdict.ACCEPTED if may_start else Verdict.DUPLICATE)
+    if step.task_id is None:  # it was finished by hand, or by a message that the store was not told of
+        return Transition(step, step, verdict=Verdict.DUPLICATE)
     is_same_call = step.args_digest == args_digest and not is_own_run
     return Transition(step, step, verdict=Verdict.DUPLICATE if is_same_call else Verdict.UNTRACKED)
 

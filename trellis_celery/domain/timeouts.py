@@ -139,7 +139,7 @@ def backoff_ms(step: ProcessStep, jitter: float) -> int:
 
 def confirm(step: ProcessStep, *, attempt: int, now_ms: int) -> Transition:
     """The attempt's message is on its way: from now on it waits for a worker."""
-    if step.attempt != attempt or step.deadline_kind is not DeadlineKind.HANDOFF:
+    if step.state.is_terminal or step.attempt != attempt or step.deadline_kind is not DeadlineKind.HANDOFF:
         return Transition(step, step)
     wait_ms = step.queue_timeout_ms * 2 ** min(step.resend_count, MAX_DOUBLINGS)
     after = replace(step, deadline_ms=now_ms + wait_ms, deadline_kind=DeadlineKind.QUEUE)
@@ -154,7 +154,7 @@ def log_sent(step: ProcessStep, *, attempt: int, is_copy: bool, now_ms: int) -> 
 
 def confirm_told(step: ProcessStep, *, attempt: int, now_ms: int) -> Transition:
     """Somebody was told to do the attempt again: unless it was started since, its time runs from now."""
-    if step.attempt != attempt or step.deadline_kind is not DeadlineKind.HANDOFF:
+    if step.state.is_terminal or step.attempt != attempt or step.deadline_kind is not DeadlineKind.HANDOFF:
         return Transition(step, step)
     wait_ms = step.timeout_ms or step.queue_timeout_ms
     after = replace(step, deadline_ms=now_ms + wait_ms, deadline_kind=DeadlineKind.RUN)
@@ -163,7 +163,7 @@ def confirm_told(step: ProcessStep, *, attempt: int, now_ms: int) -> Transition:
 
 def give_up(step: ProcessStep, *, attempt: int, now_ms: int) -> Transition:
     """All attempts are used and it was told so: the step fails, unless one of them completed it meanwhile."""
-    if step.attempt != attempt or step.deadline_kind is not DeadlineKind.GIVING_UP:
+    if step.state.is_terminal or step.attempt != attempt or step.deadline_kind is not DeadlineKind.GIVING_UP:
         return Transition(step, step)
     error = f"gave up after attempt {attempt}: {step.last_error}"
     after = replace(

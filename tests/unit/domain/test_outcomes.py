@@ -4,7 +4,7 @@ import pytest
 
 from tests.unit.domain.steps import CANCELLED, COMPLETED, FAILED, PENDING, QUEUED, RUNNING, SECOND, TERMINAL, kinds
 from trellis_celery import errors
-from trellis_celery.domain import outcomes
+from trellis_celery.domain import outcomes, runs
 from trellis_celery.domain.events import EventKind
 from trellis_celery.domain.step import DeadlineKind, ProcessStep, StepState
 from trellis_celery.domain.transitions import Verdict
@@ -88,6 +88,21 @@ class TestCancel:
 
     def test_the_cancellation_of_a_replaced_attempt_does_not_touch_the_next(self) -> None:
         assert not outcomes.cancel(SECOND, attempt=1, now_ms=31_000).is_change
+
+
+class TestByNoRun:
+    """An outcome that names no run is a person's, or another system's."""
+
+    FINISHING = runs.claim_finish(RUNNING, attempt=1, run_id="run", now_ms=20_500).after
+
+    def test_it_decides_while_a_run_sends_its_chain(self) -> None:
+        decided = [
+            outcomes.complete(self.FINISHING, now_ms=21_000),
+            outcomes.fail(self.FINISHING, "broken", now_ms=21_000),
+            outcomes.cancel(self.FINISHING, now_ms=21_000),
+        ]
+
+        assert [transition.after.state for transition in decided] == ["completed", "failed", "cancelled"]
 
 
 class TestLose:

@@ -90,6 +90,14 @@ class TestQueue:
 
         assert (transition.is_change, transition.verdict) == (False, Verdict.DUPLICATE)
 
+    @pytest.mark.parametrize("finish", [outcomes.complete, outcomes.cancel], ids=["completed", "cancelled"])
+    def test_a_step_that_was_finished_before_its_message_was_known_is_no_other_task(self, finish: Any) -> None:
+        finished = finish(PENDING, now_ms=5_000).after
+
+        transition = runs.queue(finished, task_id="task", args_digest="args", now_ms=30_000)
+
+        assert (transition.is_change, transition.verdict) == (False, Verdict.DUPLICATE)
+
 
 class TestQueueAgain:
     def test_a_retry_by_celery_stays_within_the_attempt_and_frees_it_for_another_run(self) -> None:
@@ -353,13 +361,18 @@ class TestHeartbeat:
         assert after.deadline_ms == 29_900
 
     @pytest.mark.parametrize(
-        ("step", "attempt", "verdict"),
-        [(SECOND, 1, Verdict.STALE), (RUNNING, 2, Verdict.STALE), (COMPLETED, 1, Verdict.FINISHED)],
-        ids=["a replaced run", "another attempt", "a finished step"],
+        ("step", "attempt", "run_id", "verdict"),
+        [
+            (SECOND, 1, "run", Verdict.STALE),
+            (RUNNING, 1, "copy", Verdict.STALE),
+            (RUNNING, 2, "run", Verdict.STALE),
+            (COMPLETED, 1, "run", Verdict.FINISHED),
+        ],
+        ids=["a replaced run", "another run", "another attempt", "a finished step"],
     )
     def test_a_replaced_or_finished_run_gets_no_more_time(
-        self, step: ProcessStep, attempt: int, verdict: Verdict
+        self, step: ProcessStep, attempt: int, run_id: str, verdict: Verdict
     ) -> None:
-        transition = runs.heartbeat(step, attempt=attempt, run_id="run", extend_ms=9_000, now_ms=31_000)
+        transition = runs.heartbeat(step, attempt=attempt, run_id=run_id, extend_ms=9_000, now_ms=31_000)
 
         assert (transition.is_change, transition.verdict) == (False, verdict)
