@@ -50,7 +50,9 @@ BROKER = {
     "B5": Row("A former master answers READONLY", "the write is made again in the same call, on the new one"),
     "B6": Row(
         "The master is killed or frozen, Sentinel promotes another",
-        "nothing that its replica has got is lost; Redis acknowledges a write a moment before that",
+        "nothing that its replica has got, and nothing that the new master takes, is lost; Redis acknowledges a write "
+        "a moment before that, and a master that thaws goes on so until it is demoted, unless "
+        "`min-replicas-to-write` forbids it",
     ),
     "B7": Row(
         "A partition leaves some clients with the old master",
@@ -59,7 +61,7 @@ BROKER = {
     ),
     "B8": Row(
         "A master of a Cluster is killed, a slot moves",
-        "nothing that its replica has got is lost; moving a slot loses nothing; there is no CROSSSLOT",
+        "nothing that its replica has got or that the new master takes is lost; moving a slot loses nothing",
     ),
     "B9": Row("A worker and the broker do not hear each other for a while", "no second run, and no second completion"),
     "B10": Row("Everything takes half a second longer", "no step is taken for lost, with leases of 6 s or more"),
@@ -129,6 +131,7 @@ APPLICATION = {
     "A19": Row("The archive is down, slow, or of an old schema", "work goes on, what waits is archived later"),
     "A20": Row("History grows", "retention removes every key, a bounded number at a time"),
     "A21": Row("The result backend is down", "steps start and complete as before"),
+    "A22": Row("A task is sent whose step is finished, unbeknown to its sender", "its body does not run"),
 }
 
 SECURITY = {

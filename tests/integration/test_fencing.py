@@ -205,6 +205,19 @@ def test_the_same_call_sent_twice_runs_once(cluster: Cluster, workers: Servers) 
     assert flow.sequels() == (["1"], ["1"])
 
 
+@pytest.mark.fault("A22")
+def test_a_step_that_was_finished_before_it_was_sent_does_not_run(cluster: Cluster, workers: Servers) -> None:
+    cancelled, completed = Flow(cluster, "Patient"), Flow(cluster, "Patient")
+    cancelled.process.cancel()
+    completed.process.complete_step("work")
+
+    ids = [flow.send("work", 0.1, queue="both") for flow in (cancelled, completed)]
+
+    for flow in (cancelled, completed):
+        eventually(lambda flow=flow: flow.count(EventKind.RUN_REFUSED) == 1, what="the message refused")
+    assert [runs(cluster, task_id) for task_id in ids] == [0, 0]
+
+
 def test_another_call_for_a_step_that_was_sent_runs_untracked_and_is_warned_about(
     cluster: Cluster, workers: Servers, caplog: pytest.LogCaptureFixture
 ) -> None:

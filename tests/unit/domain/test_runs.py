@@ -90,6 +90,7 @@ class TestQueue:
 
         assert (transition.is_change, transition.verdict) == (False, Verdict.DUPLICATE)
 
+    @pytest.mark.fault("A22")
     @pytest.mark.parametrize("finish", [outcomes.complete, outcomes.cancel], ids=["completed", "cancelled"])
     def test_a_step_that_was_finished_before_its_message_was_known_is_no_other_task(self, finish: Any) -> None:
         finished = finish(PENDING, now_ms=5_000).after

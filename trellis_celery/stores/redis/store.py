@@ -270,11 +270,11 @@ class RedisStore:
     def _read_index(
         self, index: str, read: ReadMember, entries: Iterable[tuple[bytes, float]] | Exception
     ) -> list[Due]:
-        if isinstance(entries, errors.StoreUnavailable):
-            raise entries
-        if isinstance(entries, Exception):  # something else has this name: it must not stop the other shards
+        if isinstance(entries, errors.CorruptRecord):  # something else has this name: it must not stop the other shards
             logger.error("index_unusable", extra={"index": index, "error": str(entries)})
             return []
+        if isinstance(entries, Exception):
+            raise entries
         due = []
         for member, score in entries:
             try:
