@@ -1,4 +1,4 @@
-"""What the operations that are killed work on, and what the broker and the store were asked to keep of it."""
+"""What the operations that are killed work on: processes in the condition that each wants to find one in."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TENANT = "crash"
 
 
 class Bench:
-    """Jobs in all the conditions that an operation wants to find one in."""
+    """Makes the processes, does what workers would, and knows what was answered and what was announced."""
 
     def __init__(self, cluster: Cluster, directory: Path) -> None:
         self.cluster = cluster
