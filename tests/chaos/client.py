@@ -50,6 +50,10 @@ class Client(threading.Thread):
         """End when the call that is under way has been accepted."""
         self._stop_asked.set()
         self.join()
+        self.require_whole()
+
+    def require_whole(self) -> None:
+        """Raise what it was broken by, if it was."""
         if self._broken_by is not None:
             raise self._broken_by
 

@@ -51,6 +51,7 @@ class Soak:
             for blow in self.blows:
                 hands.wait_until(started_s + blow.at_s)
                 hands.strike(blow)
+                on.client.require_whole()
                 if time.monotonic() - told_s > PROGRESS_EVERY_S:
                     told_s = time.monotonic()
                     accepted = len(on.client.accepted.processes)

@@ -232,6 +232,15 @@ class TestSettling:
 
         assert timeouts.confirm_told(unlimited, attempt=2, now_ms=LATE_MS).after.deadline_ms == LATE_MS + 5_000
 
+    def test_nothing_of_a_finished_step_is_settled_whatever_clock_it_has(self) -> None:
+        for settle, kind in (
+            (timeouts.confirm, DeadlineKind.HANDOFF),
+            (timeouts.confirm_told, DeadlineKind.HANDOFF),
+            (timeouts.give_up, DeadlineKind.GIVING_UP),
+        ):
+            finished = replace(self.CLAIMED, state=StepState.COMPLETED, deadline_kind=kind)
+            assert not settle(finished, attempt=2, now_ms=LATE_MS + 10).is_change
+
     def test_a_checker_that_comes_late_settles_no_later_attempt(self) -> None:
         given_up = timeouts.time_out(replace(RUNNING, retries_permitted=0), now_ms=LATE_MS)[1].after
         for settle, claimed in (
