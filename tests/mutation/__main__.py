@@ -27,6 +27,7 @@ REDIS = (
     "tests/contract/test_redis.py::TestValkey",
     "tests/contract/test_redis_faults.py::TestLostReplies",
     "tests/contract/test_redis_faults.py::TestWrongTypes",
+    "tests/contract/test_redis_faults.py::test_of_a_deleted_process_nothing_is_left_but_its_type_and_what_was_counted",
     "tests/contract/test_redis_trackers.py",
     "tests/contract/test_pairs.py::TestMemoryWithValkey",
     *("-k", "not thousand"),
