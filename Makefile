@@ -40,7 +40,7 @@ faults: $(VENV)/.test  ## Provoke every fault of the catalogue, and write down h
 	$(PYTEST) -n 2 --dist loadfile --faults tests
 	$(BIN)/python -m tests.faults.page
 
-mutation: $(VENV)/.test  ## Take each guard away, and see some test go red (a quarter of an hour)
+mutation: $(VENV)/.test  ## Take each guard away, and see some test go red (takes long)
 	$(BIN)/python -m tests.mutation
 	$(BIN)/python -m tests.faults.page
 

@@ -23,7 +23,7 @@ them, and makes this page.
 {totals}
 
 Would the tests notice if a rule were gone? `make mutation` takes each guard of the rules and of the scripts in Redis
-away, one at a time, and sees some test go red: {mutation}.
+away, one at a time: {mutation} have been seen to turn some test red.
 """
 _HEAD = ("| | fault | what holds | tests | last run |", "|---|---|---|---|---|")
 
@@ -49,7 +49,7 @@ def _totals(results: dict[str, dict[str, str]]) -> str:
 
 def _mutation() -> str:
     run: dict[str, Any] = json.loads(MUTATION.read_text())
-    return f"{run['killed']} of {run['mutants']} in the last run"
+    return f"{run['killed']} of {run['mutants']}"
 
 
 def _line(fault: str, row: Row, results: dict[str, str]) -> str:

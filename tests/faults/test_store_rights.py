@@ -278,6 +278,17 @@ def test_s7_a_command_that_is_denied_leaves_nothing_half_written(
     assert refused, "nothing that is done here needs it"
 
 
+@pytest.mark.fault("S7")
+def test_s7_a_check_that_may_not_read_its_indexes_does_not_find_that_nothing_is_due(
+    server: RedisServer, admin: Any
+) -> None:
+    admin.execute_command("ACL", "SETUSER", "shop", "reset", "on", ">secret", "~*", "+@all", "-zrangebyscore")
+
+    url = server.url().replace("redis://", "redis://shop:secret@")
+    with store_of(url) as store, pytest.raises(errors.StoreError, match="(?i)zrangebyscore"):
+        store.due(now_ms=END_OF_TIME_MS, limit=10)
+
+
 def fresh(admin: Any, helper: RedisStore) -> Scene:
     admin.flushall()
     return Scene.set_by(helper)

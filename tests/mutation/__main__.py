@@ -37,7 +37,7 @@ SUITES_OF_RULES = (RULES, MODEL, SERVICES, (f"{STORIES}memory",))
 RIGHTS = ("tests/faults/test_store_rights.py",)
 SUITES_OF_SCRIPTS = (REDIS, RIGHTS, (f"{STORIES}redis",))
 
-#: How the last whole run went.
+#: How many of them are known to turn some test red. A whole run writes it anew.
 RESULTS = Path(__file__).parent / "results.json"
 
 #: A suite that takes longer goes round in a circle.
