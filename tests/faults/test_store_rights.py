@@ -285,7 +285,7 @@ def test_s7_a_check_that_may_not_read_its_indexes_does_not_find_that_nothing_is_
     admin.execute_command("ACL", "SETUSER", "shop", "reset", "on", ">secret", "~*", "+@all", "-zrangebyscore")
 
     url = server.url().replace("redis://", "redis://shop:secret@")
-    with store_of(url) as store, pytest.raises(errors.StoreError, match="(?i)zrangebyscore"):
+    with store_of(url) as store, pytest.raises(errors.StoreError, match=r"(?i)zrangebyscore"):
         store.due(now_ms=END_OF_TIME_MS, limit=10)
 
 
