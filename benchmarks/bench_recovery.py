@@ -5,11 +5,10 @@ Two ways: another worker is there already, or the same worker is started again r
 
 from __future__ import annotations
 
-import argparse
-import statistics
 import time
 
-from benchmarks.harness import Cluster, cluster, save
+from benchmarks.harness import Cluster, Figures, Size, answer, cluster, say
+from benchmarks.turns import spread
 
 
 def one_trial(on: Cluster, trial: str, *, has_spare: bool) -> float:
@@ -28,25 +27,22 @@ def one_trial(on: Cluster, trial: str, *, has_spare: bool) -> float:
     return float(started_at) - killed_at
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=5)
-    trials: int = parser.parse_args().trials
-    figures: dict[str, object] = {"trials": trials}
+def measure(*, trials: int) -> Figures:
+    figures: Figures = {}
     with cluster("benchmarks.apps.recovery") as on:
         on.beat()
         for name, has_spare in (("another worker", True), ("the worker comes back", False)):
             seconds = []
             for number in range(trials):
                 seconds.append(one_trial(on, f"{name.replace(' ', '-')}-{number}", has_spare=has_spare))
-                print(f"{name}, trial {number + 1} of {trials}: {seconds[-1]:.2f} s", flush=True)
+                say(f"{name}, trial {number + 1} of {trials}: {seconds[-1]:.2f} s")
             figures[name] = {
-                "median_s": round(statistics.median(seconds), 2),
+                **spread(seconds, digits=2),
                 "worst_s": round(max(seconds), 2),
                 "all_s": [round(one, 2) for one in seconds],
             }
-    save("recovery", figures)
+    return figures
 
 
 if __name__ == "__main__":
-    main()
+    answer("recovery", measure, trials=Size(5, quick=1))

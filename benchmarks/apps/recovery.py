@@ -15,7 +15,7 @@ class Recovery(ProcessType):
 
 
 @process_step(Recovery.work)
-@app.task(name="recovery.work")
+@app.task(name="recovery.work", shared=False)
 def work(trial: str) -> None:
     step = current_step()
     assert step is not None
