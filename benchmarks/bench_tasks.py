@@ -1,86 +1,85 @@
-"""What does tracking cost a worker? Tracked and plain tasks, in turns, in one worker.
+"""What does tracking cost a task: plain and tracked tasks, and plain ones with Celery's own events, in one worker?
 
-All messages are in the queue before the worker starts: blocks of plain and tracked ones, with a marker between any two.
-So both kinds meet the same machine at the same time, and a ratio comes from neighbours. Separate runs differ by more
-than what is looked for.
+All messages are in the queue before the worker starts: blocks of each kind in turns, with a marker between any two. So
+all kinds meet the same machine at the same time. Each tracked task is the only step of its process, which so comes to
+its end with it: the most that a task can cost. Celery's events are those of `-E`, with nobody who listens.
+
+On two cores the worker's main process is what everything waits for, so what the children do beside it costs little
+time; on one core all of it counts. The CPU time is that of the worker alone; what the store uses comes to it. Nothing
+here says what a network between them adds.
 """
 
 from __future__ import annotations
 
-import argparse
-import statistics
-from itertools import pairwise
+from collections import defaultdict
+from contextlib import nullcontext
+from itertools import pairwise, product
 
-from benchmarks.harness import Cluster, cluster, save
+from benchmarks.harness import Broker, Cluster, Figures, Size, answer, cluster, say
+from benchmarks.turns import Spread, one_core, ratios, spread
 
-BLOCKS = 20
-
-
-def fill(on: Cluster, *, size: int, ms: int, blocks: int) -> None:
-    """Put the blocks into the queue, plain and tracked in turns."""
-    for number in range(blocks):
-        on.module.mark.delay(f"{number}")
-        if number % 2:
-            handles = [
-                on.trellis.start_process(
-                    on.module.Noops, tenant_id="bench", aggregate_type="Noop", aggregate_id=f"{number}/{place}"
-                )
-                for place in range(size)
-            ]
-            for handle in handles:
-                with handle:
-                    on.module.noop.delay(ms)
-        else:
-            for _ in range(size):
-                on.module.noop.delay(ms)
-    on.module.mark.delay("end")
+TRACKED = "tracked"
 
 
-def measure(on: Cluster, *, blocks: int) -> dict[str, list[float]]:
-    """Wall and CPU time of the blocks, plain and tracked, ns."""
-    marks = [line.split() for line in on.diary.wait_for("marks", entries=blocks + 1, within_s=600)]
-    found: dict[str, list[float]] = {"plain": [], "tracked": [], "plain cpu": [], "tracked cpu": []}
-    for (name, wall, cpu), (_, next_wall, next_cpu) in pairwise(marks):
-        kind = "tracked" if int(name) % 2 else "plain"
-        found[kind].append(int(next_wall) - int(wall))
-        found[f"{kind} cpu"].append(int(next_cpu) - int(cpu))
-    return found
-
-
-def ratios(over: list[float], under: list[float]) -> dict[str, float]:
-    """Of neighbours; the first pair is for warming up."""
-    each = [one / other for one, other in zip(over, under, strict=True)][1:]
-    quarters = statistics.quantiles(each, n=4)
-    return {"median": round(statistics.median(each), 3), "q1": round(quarters[0], 3), "q3": round(quarters[2], 3)}
-
-
-def run(*, size: int, ms: int, concurrency: int, pool: str) -> dict[str, object]:
-    with cluster("benchmarks.apps.noops") as on:
-        fill(on, size=size, ms=ms, blocks=BLOCKS)
-        on.worker("-l", "WARNING", pool=pool, concurrency=concurrency, wait=False)
-        found = measure(on, blocks=BLOCKS)
-    per_task_us = {kind: round(statistics.median(values) / size / 1000, 1) for kind, values in found.items()}
+def measure(*, tasks: int, rounds: int) -> Figures:
+    """`tasks`: in a block. A block of tasks of 10 ms has half as many."""
     return {
-        "us_per_task": per_task_us,
-        "throughput_tracked_to_plain": ratios(found["plain"], found["tracked"]),
-        "cpu_tracked_to_plain": ratios(found["tracked cpu"], found["plain cpu"]),
+        "no-op": _run("no-op", tasks=tasks, rounds=rounds),
+        "no-op, one core": _run("no-op, one core", tasks=tasks, rounds=rounds, is_pinned=True),
+        "10 ms": _run("10 ms", tasks=tasks // 2, rounds=rounds, ms=10),
+        "no-op, RabbitMQ": _run("no-op, RabbitMQ", tasks=tasks * 2, rounds=rounds, broker="rabbitmq"),
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", type=int, default=200, help="tasks a block")
-    size: int = parser.parse_args().size
-    figures = {}
-    for name, ms, pool, concurrency in (
-        ("no-op, prefork -c 2", 0, "prefork", 2),
-        ("no-op, solo", 0, "solo", 1),
-        ("10 ms, prefork -c 2", 10, "prefork", 2),
-    ):
-        figures[name] = run(size=size, ms=ms, concurrency=concurrency, pool=pool)
-        print(name, figures[name], flush=True)
-    save("tasks", figures)
+def _run(
+    name: str, *, tasks: int, rounds: int, ms: int = 0, broker: Broker = "redis", is_pinned: bool = False
+) -> Figures:
+    kinds = ("plain", TRACKED) if ms else ("plain", TRACKED, "announced")
+    with one_core() if is_pinned else nullcontext(), cluster("benchmarks.apps.noops", broker=broker) as on:
+        say(f"{name}: filling the queue")
+        marks = _fill(on, kinds, tasks=tasks, rounds=rounds, ms=ms)
+        say(f"{name}: {marks} blocks of {tasks}")
+        on.worker("-E", "-l", "WARNING", wait=False)
+        wall, cpu = _blocks(on.diary.wait_for("marks", entries=marks + 1, within_s=900))
+    found: Figures = {"us_per_task": {}, "throughput_to_plain": {}, "cpu_to_plain": {}}
+    for kind in kinds:
+        found["us_per_task"][kind] = {"wall": _per_task(wall[kind], tasks), "cpu": _per_task(cpu[kind], tasks)}
+        if kind != "plain":
+            found["throughput_to_plain"][kind] = ratios(wall["plain"], wall[kind])
+            found["cpu_to_plain"][kind] = ratios(cpu[kind], cpu["plain"])
+    say(f"{name}: {found['throughput_to_plain'][TRACKED]['median']} of plain")
+    return found
+
+
+def _fill(on: Cluster, kinds: tuple[str, ...], *, tasks: int, rounds: int, ms: int) -> int:
+    """Put the blocks into the queue, a round for warming up first. Returns their number."""
+    for round_, kind in product(range(rounds + 1), kinds):
+        on.module.mark.delay(kind)
+        task = getattr(on.module, kind)
+        for number in range(tasks):
+            if kind == TRACKED:
+                with on.trellis.start_process(
+                    on.module.Noops, tenant_id="bench", aggregate_type="Noop", aggregate_id=f"{round_}/{number}"
+                ):
+                    task.delay(ms)
+            else:
+                task.delay(ms)
+    on.module.mark.delay("end")
+    return (rounds + 1) * len(kinds)
+
+
+def _blocks(lines: list[str]) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Wall and CPU time of the blocks by kind, ns, without the first of each."""
+    wall, cpu = defaultdict(list), defaultdict(list)
+    for (kind, began, used), (_, ended, used_then) in pairwise(line.split() for line in lines):
+        wall[kind].append(float(int(ended) - int(began)))
+        cpu[kind].append(float(int(used_then) - int(used)))
+    return ({kind: times[1:] for kind, times in found.items()} for found in (wall, cpu))  # type: ignore[return-value]
+
+
+def _per_task(times_ns: list[float], tasks: int) -> Spread:
+    return spread([each / tasks / 1000 for each in times_ns], digits=1)
 
 
 if __name__ == "__main__":
-    main()
+    answer("tasks", measure, tasks=Size(400, quick=100), rounds=Size(10, quick=3))

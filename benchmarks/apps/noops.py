@@ -11,24 +11,40 @@ from benchmarks.apps.making import make_app
 from trellis_celery import ProcessType, Step, process_step
 
 app, trellis, diary = make_app("noops")
-app.conf.task_ignore_result = True
 
 
 class Noops(ProcessType):
-    noop = Step(timeout_ms=600_000, retries_permitted=1)
+    tracked = Step(timeout_ms=600_000, retries_permitted=1)
 
 
-@process_step(Noops.noop)
-@app.task(name="noops.noop")
-def noop(ms: int = 0) -> None:
+@app.task(name="noops.plain", send_events=False, shared=False)
+def plain(ms: int = 0) -> None:
     if ms:
         time.sleep(ms / 1000)
 
 
-@app.task(name="noops.mark")
+@process_step(Noops.tracked)
+@app.task(name="noops.tracked", send_events=False, shared=False)
+def tracked(ms: int = 0) -> None:
+    if ms:
+        time.sleep(ms / 1000)
+
+
+@app.task(name="noops.announced", send_events=True, shared=False)
+def announced(ms: int = 0) -> None:
+    """Of this one a worker with `-E` sends Celery's events."""
+    if ms:
+        time.sleep(ms / 1000)
+
+
+@app.task(name="noops.mark", send_events=False, shared=False)
 def mark(name: str) -> None:
     """Write down the time, and the CPU time that the whole worker has used, in nanoseconds."""
-    parent = psutil.Process(os.getppid())
-    worker = parent if "worker" in parent.cmdline() else psutil.Process()
-    cpu_s = sum(sum(one.cpu_times()[:2]) for one in (worker, *worker.children(recursive=True)))
-    diary.write("marks", f"{name} {time.monotonic_ns()} {int(cpu_s * 1e9)}")
+    worker = psutil.Process(os.getppid())
+    cpu = sum(_cpu_ns(pid) for pid in (worker.pid, *(child.pid for child in worker.children())))
+    diary.write("marks", f"{name} {time.monotonic_ns()} {cpu}")
+
+
+def _cpu_ns(pid: int) -> int:
+    """By Linux's clock of another process: `psutil` counts hundredths of a second."""
+    return time.clock_gettime_ns((~pid << 3) | 2)
