@@ -52,8 +52,8 @@ chaos: $(VENV)/.test  ## Break everything for MINUTES=10, by SEED=…, with BROK
 	$(BIN)/python -m tests.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
 	    $(if $(BROKER),--broker $(BROKER)) $(if $(JSON),--json $(JSON))
 
-bench: $(VENV)/.test  ## Measure; the figures go to benchmarks/results
-	@for script in benchmarks/bench_*.py; do $(BIN)/python -m benchmarks.$$(basename $$script .py) || exit; done
+bench: $(VENV)/.bench  ## Measure what it costs, in about ten minutes, and write it down
+	$(BIN)/python -m benchmarks $(ARGS)
 
 docs: $(VENV)/.test  ## Run every program in README and docs
 	$(PYTEST) tests/docs $(ARGS)
