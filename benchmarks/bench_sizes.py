@@ -114,7 +114,7 @@ if __name__ == "__main__":
     answer(
         "sizes",
         measure,
-        live_steps=Size(1_000_000, quick=10_000),
+        live_steps=Size(1_000_000, quick=100_000),
         steps=Size(10_000, quick=1_000),
         rounds=Size(40, quick=5),
     )
