@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from secrets import token_hex
 from typing import NamedTuple, Protocol, runtime_checkable
-from uuid import uuid4
 
 from trellis_celery.domain.events import Event
 from trellis_celery.domain.identity import BusinessKey
@@ -69,7 +69,7 @@ class Change:
     #: The transition tells that a message was sent so long after the clock that asked for it had run out, ms.
     lateness_ms: int | None = None
     #: Tells this write from every other, so that repeating it after a lost reply does not count twice.
-    token: str = field(default_factory=lambda: uuid4().hex[:16])
+    token: str = field(default_factory=lambda: token_hex(8))
 
     @property
     def key(self) -> StepKey:

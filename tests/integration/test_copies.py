@@ -132,6 +132,7 @@ def test_what_a_step_replaced_itself_by_runs_once_though_it_waited_long_in_its_q
 
     assert flow.finish() == ("completed", 1)
     flow.wait_for_event(EventKind.RUN_REFUSED)
+    flow.wait_for("tail")
     assert stays(lambda: flow.read("substitute") == flow.read("tail") == 1, for_s=1)
 
 

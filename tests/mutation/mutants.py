@@ -57,16 +57,16 @@ MUTANTS = [
     mutant(
         "a reopened process takes the key from others",
         COMMIT,
-        "'HSETNX', KEYS[6], business",
-        "'HSET', KEYS[6], business",
+        "if not is_terminal and not holder then",
+        "if not is_terminal then",
     ),
     mutant(
-        "a reopened process does not get its key", COMMIT, "redis.call('HSETNX', KEYS[6]", "redis.call('HGET', KEYS[6]"
+        "a reopened process does not get its key", COMMIT, "redis.call('HSET', KEYS[6]", "redis.call('HGET', KEYS[6]"
     ),
     mutant("a finished step keeps its deadline", COMMIT, "redis.call('ZREM', KEYS[2], due)", ""),
     mutant("a finished step keeps its lease", COMMIT, "redis.call('ZREM', KEYS[3], change.old_lease)", ""),
     mutant("a finished step keeps its message", COMMIT, "redis.call('HDEL', KEYS[5], change.step)", ""),
-    mutant("counters are not kept", COMMIT, "count = count - 1", "count = count"),
+    mutant("counters are not kept", COMMIT, "numbers[bit + 1] - 1", "numbers[bit + 1]"),
     mutant(
         "the end of a process is not logged",
         COMMIT,

@@ -218,10 +218,9 @@ def check_redis(client: object, prefix: str, process: Process) -> None:
         pipe.zrange(f"{shard}:index", 0, -1)
         fields, entries = pipe.execute()
     counts = classes.counts_of(process)
-    assert {bit: int(fields.get(f"n:{bit}".encode(), 0)) for bit in range(classes.BITS)} == {
-        bit: counts.get(bit, 0) for bit in range(classes.BITS)
-    }
-    assert int(fields[b"class"], 16) == classes.class_of(counts)
+    class_digit, _, numbers = fields[b"state"].split(b" ")
+    assert dict(enumerate(map(int, numbers.split(b",")))) == {bit: counts.get(bit, 0) for bit in range(classes.BITS)}
+    assert int(class_digit, 16) == classes.class_of(counts)
     seed = listing.seed_of(process)
     ours = [entry for entry in entries if entry.endswith(seed[-POSITION_SIZE:])]
     assert sorted(ours) == sorted(listing.entries(seed, classes.class_of(counts)))

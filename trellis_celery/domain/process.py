@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ from trellis_celery.domain import by_hand
 from trellis_celery.domain.events import Event, EventKind
 from trellis_celery.domain.identity import BusinessKey, new_process_id
 from trellis_celery.domain.machine_clock import machine_now_ms
-from trellis_celery.domain.step import DeadlineKind, OnTimeout, ProcessStep, StepState, require_duration_ms
+from trellis_celery.domain.step import DeadlineKind, OnTimeout, ProcessStep, StepState, replace, require_duration_ms
 from trellis_celery.domain.tracker import StepTracker
 from trellis_celery.domain.transitions import Transition
 

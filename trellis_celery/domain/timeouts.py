@@ -9,11 +9,10 @@ A new deadline counts from now, never from the old one: checkers that were away 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import Enum, auto
 
 from trellis_celery.domain.events import Event, EventKind
-from trellis_celery.domain.step import DeadlineKind, OnTimeout, ProcessStep, StepState
+from trellis_celery.domain.step import DeadlineKind, OnTimeout, ProcessStep, StepState, replace
 from trellis_celery.domain.transitions import HANDOFF_MS, Transition
 
 #: Between reading the time and deciding a check may take so long, and clocks of programs may differ by it.
@@ -143,7 +142,8 @@ def confirm(step: ProcessStep, *, attempt: int, now_ms: int) -> Transition:
         return Transition(step, step)
     wait_ms = step.queue_timeout_ms * 2 ** min(step.resend_count, MAX_DOUBLINGS)
     after = replace(step, deadline_ms=now_ms + wait_ms, deadline_kind=DeadlineKind.QUEUE)
-    return replace(log_sent(step, attempt=attempt, is_copy=step.resend_count > 0, now_ms=now_ms), after=after)
+    logged = log_sent(step, attempt=attempt, is_copy=step.resend_count > 0, now_ms=now_ms)
+    return Transition(step, after, logged.events)
 
 
 def log_sent(step: ProcessStep, *, attempt: int, is_copy: bool, now_ms: int) -> Transition:

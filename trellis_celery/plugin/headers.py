@@ -128,6 +128,15 @@ def read(headers: Mapping[str, Any] | None) -> Header | None:
     return from_wire(_find(headers)) if headers else None
 
 
+def may_claim(headers: Mapping[str, Any]) -> bool:
+    """Whether the header in a message's headers leaves open which step the task does, if any."""
+    return _may_claim(_find(headers))
+
+
+def _may_claim(wire: Any) -> bool:
+    return isinstance(wire, Mapping) and wire.get("claim") == 1
+
+
 def _find(headers: Mapping[str, Any]) -> Any:
     wire = headers.get(NAME)
     if wire is None and isinstance(nested := headers.get("headers"), dict):
@@ -139,27 +148,31 @@ def from_wire(wire: Any) -> Header | None:
     """Anybody who can write to the broker can write this: what makes no sense is as good as nothing."""
     match wire:
         case {"process": str(process_id), "type": str(process_type)} if is_process_id(process_id):
-            header = Header(
+            return Header(
                 process_id=process_id,
                 process_type=process_type,
-                may_claim=wire.get("claim") == 1,
+                may_claim=_may_claim(wire),
                 traceparent=_read_short(wire, "trace", MAX_TRACEPARENT_LENGTH),
+                **_read_step(wire),
             )
         case _:
             return None
+
+
+def _read_step(wire: Mapping[str, Any]) -> dict[str, Any]:
+    """What the message says of the step that it does."""
     match wire:
         case {"step": str(step_name), "task": str(task_id), "attempt": int(attempt)}:
-            return replace(
-                header,
-                step_name=step_name,
-                task_id=task_id,
-                attempt=attempt,
-                record=_read_record(step_name, wire),
-                run_id=_read_short(wire, "run", MAX_RUN_ID_LENGTH),
-                sent_by=_read_short(wire, "by", MAX_RUN_ID_LENGTH),
-            )
+            return {
+                "step_name": step_name,
+                "task_id": task_id,
+                "attempt": attempt,
+                "record": _read_record(step_name, wire),
+                "run_id": _read_short(wire, "run", MAX_RUN_ID_LENGTH),
+                "sent_by": _read_short(wire, "by", MAX_RUN_ID_LENGTH),
+            }
         case _:
-            return header
+            return {}
 
 
 def _read_short(wire: Mapping[str, Any], name: str, most: int) -> str | None:

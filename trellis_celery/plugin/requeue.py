@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from celery import Celery
-from celery.exceptions import QueueNotFound
 from kombu.utils import json
 
 from trellis_celery import errors
@@ -16,6 +15,8 @@ from trellis_celery.ports import Sending
 
 #: So many messages in a row without an answer of the broker, and it is taken to be away.
 OUTAGES_IN_A_ROW = 3
+
+Publication = Mapping[str, Any]
 
 
 class _BrokerIsAway(errors.TrellisError):
@@ -34,33 +35,50 @@ class CeleryRequeuer:
         self._signer = signer
 
     def requeue(self, sendings: Sequence[Sending]) -> list[Exception | None]:
-        with broker.connect(self._app) as connection:
-            producer = self._app.amqp.Producer(connection, auto_declare=False)
-            outcomes: list[Exception | None] = []
-            for sending in sendings:
-                outcomes.append(self._send(producer, sending))
-                last = outcomes[-OUTAGES_IN_A_ROW:]
-                if len(last) == OUTAGES_IN_A_ROW and all(isinstance(one, _BrokerIsAway) for one in last):
-                    break  # the others would each wait for it as long
-            return outcomes + outcomes[-1:] * (len(sendings) - len(outcomes))
+        outcomes: list[Exception | None] = [None] * len(sendings)
+        publications: dict[int, Publication] = {}
+        for place, sending in enumerate(sendings):
+            try:
+                publications[place] = self._publication(sending)
+            except errors.MessageUnsendable as error:
+                outcomes[place] = error
+        for place, outcome in zip(publications, self._send(list(publications.values())), strict=True):
+            outcomes[place] = outcome
+        return outcomes
 
-    def _send(self, producer: Any, sending: Sending) -> Exception | None:
-        try:
-            self._publish(producer, sending)
-        except errors.MessageUnsendable as error:
-            return error
-        except QueueNotFound as error:  # before the outages: Redis counts any KeyError among them
-            return errors.MessageUnsendable(f"no such queue: {error}")
-        except broker.outages(producer.connection) as error:
-            kind = _BrokerRefuses if broker.is_answer(error, producer.connection) else _BrokerIsAway
-            return kind(str(error))  # the handoff runs out and it is tried again
-        except broker.refusals(producer.connection) as error:
-            producer.revive(producer.connection.channel())  # a refusal may have closed the channel
-            return errors.MessageUnsendable(f"{type(error).__name__}: {error}")
-        return None
+    def _send(self, publications: Sequence[Publication]) -> list[Exception | None]:
+        """All together, and then each that the broker may not have by itself. One that it has twice runs once."""
+        together = self._send_batch(publications)
+        outcomes: list[Exception | None] = []
+        for publication, outcome in zip(publications, together, strict=True):
+            last = outcomes[-OUTAGES_IN_A_ROW:]
+            is_away = len(last) == OUTAGES_IN_A_ROW and all(isinstance(one, _BrokerIsAway) for one in last)
+            if outcome is None or is_away:  # each of the others would wait for it as long
+                outcomes.append(outcome)
+            else:
+                outcomes += self._send_batch([publication])
+        return outcomes
 
-    def _publish(self, producer: Any, sending: Sending) -> None:
+    def _send_batch(self, publications: Sequence[Publication]) -> list[Exception | None]:
+        """None for each message that the broker is known to have."""
+        batch = broker.Batch(publications)
+        reason: Exception | None = None
+        with broker.connect(self._app, confirm_publish=False) as connection:
+            try:
+                batch.send(connection, queues=self._queues(publications))
+            except broker.outages(connection) as error:
+                kind = _BrokerRefuses if broker.is_answer(error, connection) else _BrokerIsAway
+                reason = kind(str(error))  # the handoff runs out and it is tried again
+            except broker.refusals(connection) as error:
+                reason = errors.MessageUnsendable(f"{type(error).__name__}: {error}")
+            except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the steps of others
+                reason = error
+        return [None if place in batch.accepted else reason for place in range(len(publications))]
+
+    def _publication(self, sending: Sending) -> Publication:
+        """Raises MessageUnsendable."""
         stored = message.load(sending.message or b"")
+        self._queue(stored.exchange, stored.routing_key)
         message_headers = json.loads(stored.headers)
         before = headers.read(message_headers)  # it comes from the store
         if before is None:
@@ -75,23 +93,23 @@ class CeleryRequeuer:
         # Where the store was not told of a retry by Celery, the stored message is one from before it, and stale.
         message_headers["retries"] = max(message_headers.get("retries") or 0, sending.step.celery_retries)
         headers.write(header, message_headers, self._signer)
-        producer.publish(
-            stored.body,
-            exchange=stored.exchange,
-            routing_key=stored.routing_key,
-            content_type=stored.content_type,
-            content_encoding=stored.content_encoding,
-            headers=message_headers,
-            declare=self._declarations(stored),
-            **broker.ONCE_MORE,
+        return {
+            "body": stored.body,
+            "exchange": stored.exchange,
+            "routing_key": stored.routing_key,
+            "content_type": stored.content_type,
+            "content_encoding": stored.content_encoding,
+            "headers": message_headers,
             **json.loads(stored.properties),
-        )
+        }
 
-    def _declarations(self, stored: message.Message) -> list[Any]:
+    def _queues(self, publications: Sequence[Publication]) -> list[Any]:
+        destinations = {(each["exchange"], each["routing_key"]) for each in publications}
+        return [queue for each in sorted(destinations) if (queue := self._queue(*each)) is not None]
+
+    def _queue(self, exchange: str, name: str) -> Any:
         """The queue that a message for the default exchange goes straight into. Other exchanges have theirs bound."""
-        if stored.exchange:
-            return []
         try:
-            return [self._app.amqp.queues[stored.routing_key]]
+            return None if exchange else self._app.amqp.queues[name]
         except KeyError:
-            raise QueueNotFound(stored.routing_key) from None
+            raise errors.MessageUnsendable(f"no such queue: {name!r}") from None

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from secrets import token_hex
 from typing import Any
-from uuid import uuid4
 
 from celery.exceptions import Ignore
 
@@ -29,7 +29,7 @@ _ATTRIBUTE = "trellis_run"
 
 
 def new_run_id() -> str:
-    return uuid4().hex[:12]
+    return token_hex(6)
 
 
 class Run:
@@ -51,7 +51,7 @@ class Run:
     ) -> None:
         self.run_id = header.run_id or new_run_id()
         #: Of what this run sends under its own task id: it says which run did.
-        self.header = replace(header, run_id=self.run_id)
+        self.header = header if header.run_id == self.run_id else replace(header, run_id=self.run_id)
         self.key = StepKey(header.process_id, header.step_name or "")
         self.verdict = Verdict.ACCEPTED
         #: The attempt that this is a run of, whichever is current by now.

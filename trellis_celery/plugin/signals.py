@@ -97,8 +97,8 @@ def on_received(sender: Any, request: Any, **_: Any) -> None:
 
 def _resolve_claim(trellis: Trellis, request: Any) -> None:
     """Write into the message which step it does, where its sender could not: its lease is renewed like any other."""
-    header = headers.read(request.request_dict)
-    if header is None or not header.may_claim:
+    header = headers.read(request.request_dict) if headers.may_claim(request.request_dict) else None
+    if header is None:
         return
     claimed = _claim(trellis, request.type, request.id, header)
     if claimed is not None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from trellis_celery import errors
 from trellis_celery.domain import timeouts
 from trellis_celery.domain.events import Event, EventKind
-from trellis_celery.domain.step import OnTimeout, ProcessStep
+from trellis_celery.domain.step import OnTimeout, ProcessStep, replace
 from trellis_celery.domain.transitions import Transition
 from trellis_celery.ports import Attempt, AttemptSpan, Change, Due, ProcessStore, SpanOutcome, StepKey, Tracer
 
@@ -61,7 +61,8 @@ class CheckSpans:
         )
         span = self._tracer.begin_attempt(attempt, started_at_ms=record.started_at_ms, stands_for=record.traceparent)
         self._begun[due.key] = _Begun(span, SpanOutcome.LOST if is_lost else SpanOutcome.TIMED_OUT, event)
-        return replace(transition, after=replace(transition.after, traceparent=span.traceparent))
+        after = replace(transition.after, traceparent=span.traceparent)
+        return Transition(transition.before, after, transition.events, transition.verdict)
 
     def end(self, change: Change) -> None:
         """The claim was written."""

@@ -6,8 +6,9 @@ so that an older release reads what a newer one wrote and the other way round.
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ import msgspec
 from trellis_celery import errors
 from trellis_celery.domain.events import Event, EventKind
 from trellis_celery.domain.identity import BusinessKey
-from trellis_celery.domain.step import DeadlineKind, OnTimeout, ProcessStep, StepState
+from trellis_celery.domain.step import DeadlineKind, OnTimeout, ProcessStep, StepState, replace, restored
 
 FORMAT = 1
 
@@ -59,7 +60,7 @@ class _StoredEvent(msgspec.Struct, array_like=True, frozen=True):
 
 
 _FIELDS = _StoredStep.__struct_fields__[1:]
-_TEXTS = [_FIELDS.index(field) for field in ("worker", "last_error")]
+_fields_of = attrgetter(*_FIELDS)
 _encode = msgspec.json.Encoder().encode
 _decode_step = msgspec.json.Decoder(_StoredStep).decode
 _decode_event = msgspec.json.Decoder(_StoredEvent).decode
@@ -70,10 +71,7 @@ MAX_TEXT = 2_000
 
 def dump_step(step: ProcessStep) -> bytes:
     """The record without its name and version, which stand beside it."""
-    values = [getattr(step, field) for field in _FIELDS]
-    for place in _TEXTS:
-        values[place] = _shorten(values[place])
-    return _encode(_StoredStep(FORMAT, *values))
+    return _encode((FORMAT, *_fields_of(kept_step(step))))
 
 
 def kept_step(step: ProcessStep) -> ProcessStep:
@@ -92,18 +90,22 @@ def load_step(data: bytes | str, *, name: str, version: int) -> ProcessStep:
         raise errors.CorruptRecord(key=name, problem=str(error)) from None
     if stored.format != FORMAT:
         raise errors.CorruptRecord(key=name, problem=f"format {stored.format} is not known to this release")
-    return ProcessStep(name, version=version, **{field: getattr(stored, field) for field in _FIELDS})
+    fields = msgspec.structs.asdict(stored)
+    del fields["format"]
+    return restored({**fields, "name": name, "version": version})
 
 
 def dump_event(event: Event) -> bytes:
-    detail = _shorten(event.detail) or ""
-    by = _shorten(event.by) or ""
-    return _encode(_StoredEvent(event.kind, event.step_name, event.attempt, event.occurred_at_ms, detail, by))
+    kept = kept_event(event)
+    return _encode((kept.kind, kept.step_name, kept.attempt, kept.occurred_at_ms, kept.detail, kept.by))
 
 
 def kept_event(event: Event) -> Event:
     """The event as it would be read back."""
-    return replace(event, detail=_shorten(event.detail) or "", by=_shorten(event.by) or "")
+    detail, by = _shorten(event.detail), _shorten(event.by)
+    if (detail, by) == (event.detail, event.by):
+        return event
+    return dataclasses.replace(event, detail=detail or "", by=by or "")
 
 
 def load_event(data: bytes) -> Event:
@@ -142,6 +144,8 @@ def load_json(data: bytes | str) -> Any:
 def _shorten(text: str | None) -> str | None:
     if text is None:
         return None
+    if text.isascii() and text.isprintable() and len(text) <= MAX_TEXT:
+        return text
     # An error's text may have broken Unicode, or what PostgreSQL does not take.
     clean = text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
     return clean if len(clean) <= MAX_TEXT else f"{clean[:MAX_TEXT]}…"

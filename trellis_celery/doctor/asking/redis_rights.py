@@ -32,7 +32,6 @@ KEYED: dict[str, tuple[str, ...]] = {
     "HLEN": (),
     "HMGET": ("field",),
     "HSET": ("field", "value"),
-    "HSETNX": ("field", "value"),
     "LLEN": (),
     "LRANGE": ("0", "0"),
     "RPUSH": ("value",),

@@ -24,6 +24,9 @@ ANY_CLASS = b"-"
 _START, _ID = 6, 16
 _POSITION = _START + _ID
 
+#: Bytes of what the entries of a process are made of.
+SEED_SIZE = 3 * SIZE + _POSITION
+
 
 def seed_of(process: Process) -> bytes:
     """What the entries of a process are made of: the digests of the three kinds, and the position."""

@@ -57,7 +57,7 @@ class RedisOutbox:
 
     def _read(self, process_ids: Sequence[str]) -> list[Unrelayed]:
         heads = self._line.round_trip(
-            lambda pipe: [pipe.hmget(self._keys.process(each), "relayed", "business_key") for each in process_ids]
+            lambda pipe: [pipe.hmget(self._keys.process(each), "relayed", "identity") for each in process_ids]
         )
         relayed = [_relayed(head) for head in heads]
         logs = self._line.round_trip(

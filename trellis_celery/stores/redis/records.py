@@ -1,14 +1,11 @@
 """What stands in the fields of a process's hash, and how it is read back.
 
 ``s:<step>``        ``<version> <token> <record>``; the empty step name is the process's own record
-``n:<bit>``         how many records count as that bit, see `stores.classes`
-``class``           the number of the process's class, a hexadecimal digit
-``business_key``    its field in the hash of live processes
-``index``           what its entries in the index are made of, see `listing`
-``since``           when it was last changed while it was terminal, epoch ms
+``state``           ``<class> <since> <counts>``: the number of its class, a hexadecimal digit; when it was last changed
+                    while it was terminal, epoch ms; how many records count as each bit, see `stores.classes`
+``identity``        what its entries in the index are made of, see `listing`, and its business key
 ``relayed``         how many entries of its log have been relayed
-``steps``           the names of the steps in the order of declaration
-``meta``            everything else that never changes
+``meta``            everything else that never changes: the names of the steps are in the order of declaration
 """
 
 from __future__ import annotations
@@ -26,7 +23,7 @@ from trellis_celery.stores import classes, codec
 from trellis_celery.stores.redis import listing
 
 #: The fields that a summary is made of.
-SUMMARY_FIELDS = ("business_key", "class", *(f"n:{bit}" for bit in range(classes.BITS)))
+SUMMARY_FIELDS = ("identity", "state")
 
 #: The token of the records that a process starts with.
 _FIRST_TOKEN = "0"  # noqa: S105
@@ -35,13 +32,19 @@ _FIRST_TOKEN = "0"  # noqa: S105
 def new_fields(process: Process) -> Iterator[tuple[str, Any]]:
     """The hash of a new process, field by field."""
     counts = classes.counts_of(process)
-    yield "business_key", codec.dump_business_key(process.key)
-    yield "class", listing.class_digit(classes.class_of(counts))
-    yield "index", listing.seed_of(process)
-    yield "steps", codec.dump_json(list(process.steps))
-    yield "meta", codec.dump_json({"started_at_ms": process.started_at_ms, "metadata": dict(process.metadata)})
-    for bit, count in counts.items():
-        yield f"n:{bit}", count
+    numbers = ",".join(str(counts.get(bit, 0)) for bit in range(classes.BITS))
+    yield "state", f"{classes.class_of(counts):x} 0 {numbers}"
+    yield "identity", listing.seed_of(process) + codec.dump_business_key(process.key)
+    yield (
+        "meta",
+        codec.dump_json(
+            {
+                "started_at_ms": process.started_at_ms,
+                "steps": list(process.steps),
+                "metadata": dict(process.metadata),
+            }
+        ),
+    )
     for record in (process.own, *process.steps.values()):
         yield f"s:{record.name}", f"{record.version} {_FIRST_TOKEN} ".encode() + codec.dump_step(record)
 
@@ -51,11 +54,11 @@ def read_process(process_id: str, fields: Mapping[bytes, bytes]) -> Process:
     if not fields:
         raise errors.ProcessNotFound(process_id=process_id)
     try:
-        meta, names = codec.load_json(fields[b"meta"]), codec.load_json(fields[b"steps"])
+        meta = codec.load_json(fields[b"meta"])
         return Process(
             id=process_id,
-            key=read_business_key(fields[b"business_key"]),
-            steps={name: read_step(StepKey(process_id, name), fields[f"s:{name}".encode()]) for name in names},
+            key=read_business_key(fields[b"identity"]),
+            steps={name: read_step(StepKey(process_id, name), fields[f"s:{name}".encode()]) for name in meta["steps"]},
             own=read_step(StepKey(process_id, OWN_RECORD), fields[b"s:"]),
             started_at_ms=meta["started_at_ms"],
             metadata=meta["metadata"],
@@ -66,13 +69,14 @@ def read_process(process_id: str, fields: Mapping[bytes, bytes]) -> Process:
 
 def read_summary(position: Position, values: Sequence[bytes | None]) -> ProcessSummary:
     """From the values of `SUMMARY_FIELDS`. Raises CorruptRecord."""
-    business_key, class_digit, *numbers = values
+    identity, state = values
     try:
-        counts = {bit: int(number) for bit, number in enumerate(numbers) if number is not None}
+        class_digit, _, numbers = (state or b"").split(b" ")
+        counts = dict(enumerate(map(int, numbers.split(b","))))
         return ProcessSummary(
             id=position.process_id,
-            key=read_business_key(business_key or b""),
-            state=classes.CLASSES[int(class_digit or b"", 16)].state,
+            key=read_business_key(identity or b""),
+            state=classes.CLASSES[int(class_digit, 16)].state,
             is_overdue=classes.is_marked_overdue(counts),
             has_incident=classes.has_incident(counts),
             started_at_ms=position.started_at_ms,
@@ -82,8 +86,8 @@ def read_summary(position: Position, values: Sequence[bytes | None]) -> ProcessS
         raise errors.CorruptRecord(key=position.process_id, problem=repr(error)) from None
 
 
-def read_business_key(data: bytes) -> BusinessKey:
-    tenant_id, process_type, aggregate_type, aggregate_id = codec.load_json(data)
+def read_business_key(identity: bytes) -> BusinessKey:
+    tenant_id, process_type, aggregate_type, aggregate_id = codec.load_json(identity[listing.SEED_SIZE :])
     return BusinessKey(
         tenant_id=tenant_id, process_type=process_type, aggregate_type=aggregate_type, aggregate_id=aggregate_id
     )

@@ -1,6 +1,7 @@
 -- Write one step's next record if nobody wrote it since; all of it, or nothing.
--- KEYS[1]  hash        the process: "s:<step>" -> "<version> <token> <record>", "n:<bit>" -> number of records that count
---                      as that bit, "class", "business_key", "index" -> digests and position, "since" -> epoch ms
+-- KEYS[1]  hash        the process: "s:<step>" -> "<version> <token> <record>",
+--                      "state" -> "<class> <time of the last change while terminal, epoch ms> <number of records that
+--                      count as bit 0>,<as bit 1>…", "identity" -> "<digests><position><business key>"
 -- KEYS[2]  sorted set  "<process>|<step>" -> deadline, epoch ms
 -- KEYS[3]  sorted set  "<process>|<attempt>|<step>" -> end of lease, epoch ms
 -- KEYS[4]  list        the process's log
@@ -25,19 +26,17 @@
 --          |  {-1, now in ms} if there is no such step
 
 local STORE, DROP = 1, 2
-local BITS = 7
 
 local change = cmsgpack.unpack(ARGV[1])
 local field = 's:' .. change.step
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local stored = redis.call(
-  'HMGET', KEYS[1], field, 'class', 'index', 'business_key', 'since', 'n:0', 'n:1', 'n:2', 'n:3', 'n:4', 'n:5', 'n:6'
-)
-local current, class, index, business_key = stored[1], stored[2], stored[3], stored[4]
+local stored = redis.call('HMGET', KEYS[1], field, 'state', 'identity')
+local current, state, identity = stored[1], stored[2], stored[3]
 if not current then
   return {-1, now}
 end
+local class, last_since, counts = string.match(state, '^(%x) (%d+) ([%d,]+)$')
 local version, token = string.match(current, '^(%d+) (%x+) ')
 local next_version = string.format('%d', change.version + 1)
 if version == next_version and token == change.token then
@@ -48,28 +47,25 @@ if version ~= string.format('%d', change.version) then
 end
 
 -- What the process becomes: its counts, its class, and whether it has come to an end.
-local written = {field, next_version .. ' ' .. change.token .. ' ' .. change.record}
 local new_class = class
-local function write_field(name, value)
-  written[#written + 1] = name
-  written[#written + 1] = value
-end
 if change.left or change.entered then
-  local present = 0
-  for bit = 0, BITS - 1 do
-    local count = tonumber(stored[6 + bit] or 0)
-    if change.left and string.find(change.left, bit, 1, true) then
-      count = count - 1
-      write_field('n:' .. bit, count)
-    elseif change.entered and string.find(change.entered, bit, 1, true) then
-      count = count + 1
-      write_field('n:' .. bit, count)
-    end
+  local numbers, present = {}, 0
+  for count in string.gmatch(counts, '%d+') do
+    numbers[#numbers + 1] = tonumber(count)
+  end
+  for bit in string.gmatch(change.left or '', '%d') do
+    numbers[bit + 1] = numbers[bit + 1] - 1
+  end
+  for bit in string.gmatch(change.entered or '', '%d') do
+    numbers[bit + 1] = numbers[bit + 1] + 1
+  end
+  for place, count in ipairs(numbers) do
     if count > 0 then
-      present = present + 2 ^ bit
+      present = present + 2 ^ (place - 1)
     end
   end
   new_class = string.sub(change.classes, present, present)
+  counts = table.concat(numbers, ',')
 end
 local number, new_number = tonumber(class, 16), tonumber(new_class, 16)
 assert(number < #change.ends, 'the class is none of ours')
@@ -77,22 +73,19 @@ local old_end = string.sub(change.ends, number + 1, number + 1)
 local new_end = string.sub(change.ends, new_number + 1, new_number + 1)
 local was_terminal, is_terminal = old_end ~= '0', new_end ~= '0'
 local has_ended = is_terminal and new_end ~= old_end
-local since
+local since = last_since
 if is_terminal then
-  since = math.max(now, (stored[5] or 0) + 1)
-  write_field('since', string.format('%d', since))
+  since = string.format('%d', math.max(now, last_since + 1))
 end
-if new_class ~= class then
-  write_field('class', new_class)
-end
-local by_type, by_tenant, position = string.sub(index, 1, 8), string.sub(index, 9, 16), string.sub(index, 25)
+local by_type, by_tenant = string.sub(identity, 1, 8), string.sub(identity, 9, 16)
+local position, business_key = string.sub(identity, 25, 46), string.sub(identity, 47)
 
 -- Reads of the keys that are written below: one of a wrong type is an error here, before the first write. Of the messages
 -- always, because whoever claims a step by this reads its message next.
 local due = change.process .. '|' .. change.step
-redis.call('ZSCORE', KEYS[2], due)
+redis.call('ZCARD', KEYS[2])
 if change.old_lease or change.new_lease then
-  redis.call('ZSCORE', KEYS[3], due)
+  redis.call('ZCARD', KEYS[3])
 end
 if change.log or has_ended then
   redis.call('LLEN', KEYS[4])
@@ -114,7 +107,7 @@ end
 
 -- Nothing is begun that the user may not do to its end. Redis before 7 cannot say.
 local may = redis.acl_check_cmd
-if may and not (may('HSET', KEYS[1], '', '') and may('HDEL', KEYS[5], '') and may('HSETNX', KEYS[6], '', '')
+if may and not (may('HSET', KEYS[1], '', '') and may('HDEL', KEYS[5], '')
   and may('ZADD', KEYS[2], 0, '') and may('ZREM', KEYS[2], '') and may('RPUSH', KEYS[4], '')
   and may('HINCRBY', KEYS[11], '', 1)) then
   return redis.error_reply('NOPERM the user of the store may not use every command that is needed')
@@ -129,7 +122,8 @@ end
 if change.message == STORE then
   redis.call('HSET', KEYS[5], change.step, ARGV[2])
 end
-redis.call('HSET', KEYS[1], unpack(written))
+local next_record = next_version .. ' ' .. change.token .. ' ' .. change.record
+redis.call('HSET', KEYS[1], field, next_record, 'state', new_class .. ' ' .. since .. ' ' .. counts)
 for _, entry in ipairs(change.log or {}) do
   redis.call('RPUSH', KEYS[4], entry)
 end
@@ -160,9 +154,9 @@ end
 if new_class ~= class then
   redis.call('ZADD', KEYS[7], 0, 't' .. new_class .. by_type .. position, 0, 'u' .. new_class .. by_tenant .. position)
   redis.call('ZREM', KEYS[7], 't' .. class .. by_type .. position, 'u' .. class .. by_tenant .. position)
-  if not is_terminal then
-    redis.call('HSETNX', KEYS[6], business_key, change.process)
-  elseif holder == change.process then
+  if not is_terminal and not holder then
+    redis.call('HSET', KEYS[6], business_key, change.process)
+  elseif is_terminal and holder == change.process then
     redis.call('HDEL', KEYS[6], business_key)
   end
 end

@@ -22,7 +22,7 @@ local live = redis.call('HGET', KEYS[4], ARGV[2])
 if live and live ~= ARGV[3] then
   return {1, now, live}
 end
-if redis.call('HEXISTS', KEYS[1], 'class') == 1 then
+if redis.call('HEXISTS', KEYS[1], 'state') == 1 then
   return {1, now, ARGV[1]}
 end
 

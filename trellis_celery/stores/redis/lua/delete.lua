@@ -13,8 +13,8 @@
 -- ARGV[3]  number of deadlines                   ARGV[4…] their members, then the members of leases
 -- Returns  1 if the process was removed, 0 if not
 
-local field = redis.call('HMGET', KEYS[1], 'class', 'index', 'business_key')
-local class, index, business_key = field[1], field[2], field[3]
+local field = redis.call('HMGET', KEYS[1], 'state', 'identity')
+local state, identity = field[1], field[2]
 if redis.call('EXISTS', KEYS[1]) == 0 then
   return 0
 end
@@ -30,6 +30,7 @@ redis.call('ZCARD', KEYS[2])
 redis.call('ZCARD', KEYS[3])
 redis.call('ZCARD', KEYS[7])
 redis.call('ZCARD', KEYS[10])
+local business_key = identity and string.sub(identity, 47)
 local holder = business_key and redis.call('HGET', KEYS[6], business_key)
 
 -- Nothing is begun that the user may not do to its end. Redis before 7 cannot say.
@@ -48,11 +49,11 @@ end
 if holder == ARGV[1] then
   redis.call('HDEL', KEYS[6], business_key)
 end
-if class and index then
-  local position = string.sub(index, 25)
-  redis.call('ZREM', KEYS[7], 't' .. class .. string.sub(index, 1, 8) .. position)
-  redis.call('ZREM', KEYS[7], 'u' .. class .. string.sub(index, 9, 16) .. position)
-  redis.call('ZREM', KEYS[7], 'a-' .. string.sub(index, 17, 24) .. position)
+if state and identity then
+  local class, position = string.sub(state, 1, 1), string.sub(identity, 25, 46)
+  redis.call('ZREM', KEYS[7], 't' .. class .. string.sub(identity, 1, 8) .. position)
+  redis.call('ZREM', KEYS[7], 'u' .. class .. string.sub(identity, 9, 16) .. position)
+  redis.call('ZREM', KEYS[7], 'a-' .. string.sub(identity, 17, 24) .. position)
 end
 redis.call('ZREM', KEYS[8], ARGV[1])
 redis.call('ZREM', KEYS[9], ARGV[1])

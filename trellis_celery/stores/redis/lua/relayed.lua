@@ -16,7 +16,7 @@ if may and not (may('HSET', KEYS[1], '', '') and may('ZADD', KEYS[3], 0, '') and
   return redis.error_reply('NOPERM the user of the store may not use every command that is needed')
 end
 
-if redis.call('HEXISTS', KEYS[1], 'class') == 1 then
+if redis.call('HEXISTS', KEYS[1], 'state') == 1 then
   redis.call('HSET', KEYS[1], 'relayed', string.format('%d', relayed))
 end
 if left > 0 then
