@@ -1,7 +1,8 @@
 """The stored form of records, the same in every store that keeps bytes, and in message headers.
 
-A record is a JSON array: its format's number, then the fields in a fixed order. Fields are only ever added at the end,
-so that an older release reads what a newer one wrote and the other way round.
+A record is a JSON array: its format's number, then the fields in a fixed order, up to the last one that is not as it
+was when the record was new. Fields are only ever added at the end, so that an older release reads what a newer one
+wrote and the other way round.
 """
 
 from __future__ import annotations
@@ -29,22 +30,22 @@ class _StoredStep(msgspec.Struct, array_like=True, frozen=True):
     on_timeout: OnTimeout
     backoff_ms: int
     backoff_max_ms: int
-    external: bool
-    state: StepState
-    attempt: int
-    retry_count: int
-    resend_count: int
-    deadline_ms: int | None
-    deadline_kind: DeadlineKind | None
-    task_id: str | None
-    args_digest: str | None
-    run_id: str | None
-    is_leased: bool
-    is_finishing: bool
-    started_at_ms: int | None
-    finished_at_ms: int | None
-    worker: str | None
-    last_error: str | None
+    external: bool = False
+    state: StepState = StepState.PENDING
+    attempt: int = 0
+    retry_count: int = 0
+    resend_count: int = 0
+    deadline_ms: int | None = None
+    deadline_kind: DeadlineKind | None = None
+    task_id: str | None = None
+    args_digest: str | None = None
+    run_id: str | None = None
+    is_leased: bool = False
+    is_finishing: bool = False
+    started_at_ms: int | None = None
+    finished_at_ms: int | None = None
+    worker: str | None = None
+    last_error: str | None = None
     celery_retries: int = 0
     has_incident: bool = False
     traceparent: str | None = None
@@ -60,7 +61,10 @@ class _StoredEvent(msgspec.Struct, array_like=True, frozen=True):
 
 
 _FIELDS = _StoredStep.__struct_fields__[1:]
-_fields_of = attrgetter(*_FIELDS)
+_values_of = attrgetter(*_FIELDS)
+_LAST = len(_FIELDS) - 1
+_DEFAULTS = (*[None] * (_LAST + 1 - len(_StoredStep.__struct_defaults__)), *_StoredStep.__struct_defaults__)
+_LAST_DECLARED = _FIELDS.index("backoff_max_ms")
 _encode = msgspec.json.Encoder().encode
 _decode_step = msgspec.json.Decoder(_StoredStep).decode
 _decode_event = msgspec.json.Decoder(_StoredEvent).decode
@@ -71,7 +75,11 @@ MAX_TEXT = 2_000
 
 def dump_step(step: ProcessStep) -> bytes:
     """The record without its name and version, which stand beside it."""
-    return _encode((FORMAT, *_fields_of(kept_step(step))))
+    values = _values_of(kept_step(step))
+    last = _LAST
+    while last > _LAST_DECLARED and values[last] == _DEFAULTS[last]:
+        last -= 1
+    return _encode((FORMAT, *values[: last + 1]))
 
 
 def kept_step(step: ProcessStep) -> ProcessStep:
@@ -97,7 +105,8 @@ def load_step(data: bytes | str, *, name: str, version: int) -> ProcessStep:
 
 def dump_event(event: Event) -> bytes:
     kept = kept_event(event)
-    return _encode((kept.kind, kept.step_name, kept.attempt, kept.occurred_at_ms, kept.detail, kept.by))
+    values = (kept.kind, kept.step_name, kept.attempt, kept.occurred_at_ms, kept.detail, kept.by)
+    return _encode(values if kept.by else values[:5] if kept.detail else values[:4])
 
 
 def kept_event(event: Event) -> Event:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from heapq import merge
 from importlib.resources import files
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import redis
@@ -265,25 +266,24 @@ class RedisStore:
             for (index, read), entries in zip(deadlines + leases, replies, strict=True)
         ]
         kinds = found[: len(deadlines)], found[len(deadlines) :]
-        return [due for kind in kinds for due in sorted(chain.from_iterable(kind), key=_since)[:limit]]
+        return [due for kind in kinds for due in islice(merge(*kind, key=_since), limit)]
 
     def _read_index(
         self, index: str, read: ReadMember, entries: Iterable[tuple[bytes, float]] | Exception
-    ) -> list[Due]:
+    ) -> Iterator[Due]:
+        """Oldest first; no more are read than are asked for."""
         if isinstance(entries, errors.CorruptRecord):  # something else has this name: it must not stop the other shards
             logger.error("index_unusable", extra={"index": index, "error": str(entries)})
-            return []
+            return
         if isinstance(entries, Exception):
             raise entries
-        due = []
         for member, score in entries:
             try:
-                due.append(read(member, whole(score)))
+                yield read(member, whole(score))
             except ValueError:  # not one of ours: it would be in the way of every check
                 logger.error("foreign_index_entry", extra={"index": index, "member": repr(member[:200])})
                 with translated():
                     self._client.zrem(index, member)
-        return due
 
     def discard(self, due: Sequence[Due], *, until_ms: int | None) -> None:
         with translated():
