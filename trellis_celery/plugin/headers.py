@@ -128,6 +128,14 @@ def read(headers: Mapping[str, Any] | None) -> Header | None:
     return from_wire(_find(headers)) if headers else None
 
 
+def process_of(headers: Mapping[str, Any]) -> tuple[str, str | None] | None:
+    """The type of the process that a message of ours is of, and what started it in a trace; the rest is not read."""
+    wire = _find(headers)
+    if not isinstance(wire, Mapping) or not isinstance(process_type := wire.get("type"), str):
+        return None
+    return process_type, _read_short(wire, "trace", MAX_TRACEPARENT_LENGTH)
+
+
 def may_claim(headers: Mapping[str, Any]) -> bool:
     """Whether the header in a message's headers leaves open which step the task does, if any."""
     return _may_claim(_find(headers))

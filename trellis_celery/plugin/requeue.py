@@ -80,15 +80,12 @@ class CeleryRequeuer:
         stored = message.load(sending.message or b"")
         self._queue(stored.exchange, stored.routing_key)
         message_headers = json.loads(stored.headers)
-        before = headers.read(message_headers)  # it comes from the store
-        if before is None:
+        process = headers.process_of(message_headers)  # it comes from the store
+        if process is None:
             raise errors.MessageUnsendable("the stored message has no header of ours")
+        process_type, traceparent = process
         header = headers.of_step(
-            sending.process_id,
-            before.process_type,
-            sending.step,
-            task_id=message_headers.get("id"),
-            traceparent=before.traceparent,
+            sending.process_id, process_type, sending.step, task_id=message_headers.get("id"), traceparent=traceparent
         )
         # Where the store was not told of a retry by Celery, the stored message is one from before it, and stale.
         message_headers["retries"] = max(message_headers.get("retries") or 0, sending.step.celery_retries)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from heapq import merge
 from importlib.resources import files
 from itertools import chain, islice
@@ -20,7 +21,7 @@ from redis.cluster import RedisCluster
 
 from trellis_celery import errors
 from trellis_celery.domain.events import Event, EventKind
-from trellis_celery.domain.identity import BusinessKey, is_process_id, shard_of
+from trellis_celery.domain.identity import SHARDS, BusinessKey, is_process_id, shard_of
 from trellis_celery.domain.process import OWN_RECORD, Process
 from trellis_celery.domain.queries import Finished, Position, ProcessFilter, ProcessSummary, Stats
 from trellis_celery.domain.step import ProcessStep
@@ -255,18 +256,19 @@ class RedisStore:
     def due(self, *, now_ms: int, limit: int, with_leases: bool = True) -> list[Due]:
         deadlines = [(self._keys.deadlines(shard), read_deadline) for shard in ALL_SHARDS]
         leases = [(self._keys.leases(shard), read_lease) for shard in ALL_SHARDS] if with_leases else []
-        replies = self._line.round_trip(
-            lambda pipe: [
-                pipe.zrangebyscore(index, "-inf", now_ms, start=0, num=limit, withscores=True)
-                for index, _ in deadlines + leases
-            ]
-        )
+        indexes = [index for index, _ in deadlines + leases]
+        # Most often each shard has about its part of what is due. Where one has more, all that may be needed is read.
+        for most in (min(limit, 2 * limit // SHARDS + 10), limit):
+            replies = self._line.round_trip(partial(_read_scores, indexes, now_ms=now_ms, count=most))
+            kinds = replies[: len(deadlines)], replies[len(deadlines) :]
+            if not any(_is_cut_short(kind, most, limit) for kind in kinds):
+                break
         found = [
             self._read_index(index, read, entries)
             for (index, read), entries in zip(deadlines + leases, replies, strict=True)
         ]
-        kinds = found[: len(deadlines)], found[len(deadlines) :]
-        return [due for kind in kinds for due in islice(merge(*kind, key=_since), limit)]
+        by_kind = found[: len(deadlines)], found[len(deadlines) :]
+        return [due for kind in by_kind for due in islice(merge(*kind, key=_since), limit)]
 
     def _read_index(
         self, index: str, read: ReadMember, entries: Iterable[tuple[bytes, float]] | Exception
@@ -326,6 +328,17 @@ class RedisStore:
 
 def _script(name: str) -> str:
     return files("trellis_celery.stores.redis").joinpath("lua", name).read_text()
+
+
+def _read_scores(indexes: Sequence[str], pipe: Any, *, now_ms: int, count: int) -> None:
+    for index in indexes:
+        pipe.zrangebyscore(index, "-inf", now_ms, start=0, num=count, withscores=True)
+
+
+def _is_cut_short(replies: Sequence[Any], most: int, limit: int) -> bool:
+    """Whether they have less than `limit` entries together, although an index has more than the `most` that were read."""
+    lengths = [0 if isinstance(reply, Exception) else len(reply) for reply in replies]
+    return sum(lengths) < limit and max(lengths, default=0) >= most
 
 
 def _since(due: Due) -> int:
