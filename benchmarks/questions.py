@@ -102,6 +102,12 @@ SECTIONS: dict[str, tuple[Question, ...]] = {
             goal=at_least(0.90),
         ),
         Question(
+            asks="the same with two empty round trips to the store instead of tracking",
+            beside=_PLAIN,
+            script="tasks",
+            at=("no-op", "throughput_to_plain", "asking"),
+        ),
+        Question(
             asks="the same with Celery's own events (`-E`) instead of tracking",
             beside=_PLAIN,
             script="tasks",
@@ -127,6 +133,12 @@ SECTIONS: dict[str, tuple[Question, ...]] = {
             goal=at_most(1.08),
         ),
         Question(
+            asks="the same with two empty round trips",
+            beside=_PLAIN,
+            script="tasks",
+            at=("no-op, one core", "cpu_to_plain", "asking"),
+        ),
+        Question(
             asks="tasks of 10 ms a second, Redis",
             beside=_PLAIN,
             script="tasks",
@@ -134,11 +146,23 @@ SECTIONS: dict[str, tuple[Question, ...]] = {
             goal=at_least(0.985),
         ),
         Question(
+            asks="the same with two empty round trips",
+            beside=_PLAIN,
+            script="tasks",
+            at=("10 ms", "throughput_to_plain", "asking"),
+        ),
+        Question(
             asks="no-op tasks a second, prefork with two children, RabbitMQ",
             beside=_PLAIN,
             script="tasks",
             at=("no-op, RabbitMQ", "throughput_to_plain", "tracked"),
             goal=at_least(0.70),
+        ),
+        Question(
+            asks="the same with two empty round trips",
+            beside=_PLAIN,
+            script="tasks",
+            at=("no-op, RabbitMQ", "throughput_to_plain", "asking"),
         ),
         Question(
             asks="the same with `-E` instead of tracking",

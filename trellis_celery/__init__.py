@@ -1,5 +1,8 @@
 """Celery tasks as steps of a business process: tracked, timed, and sent again when they are lost."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from trellis_celery.domain.definitions import ProcessType, Step
 from trellis_celery.domain.events import Event, EventKind, ProcessStepTimedOut
 from trellis_celery.domain.process import Process, ProcessState
@@ -15,7 +18,9 @@ from trellis_celery.plugin.handle import ProcessHandle
 from trellis_celery.repositories import ProcessRepository, StepTrackerRepository
 from trellis_celery.services.processes import ProcessService
 from trellis_celery.services.timeouts import TimeoutCheckerService
-from trellis_celery.stores.memory import InMemoryProcessRepository, InMemoryStepTrackerRepository
+
+if TYPE_CHECKING:
+    from trellis_celery.stores.memory import InMemoryProcessRepository, InMemoryStepTrackerRepository
 
 __version__ = "0.1.0"
 
@@ -46,3 +51,10 @@ __all__ = [
     "process_step",
     "signals",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What a program with Celery does not need is imported when somebody asks for it."""
+    if name in ("InMemoryProcessRepository", "InMemoryStepTrackerRepository"):
+        return getattr(import_module("trellis_celery.stores.memory"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

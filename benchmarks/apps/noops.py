@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from typing import Any
 
 import psutil
+from celery import signals
 
 from benchmarks.apps.making import make_app
 from trellis_celery import ProcessType, Step, process_step
@@ -35,6 +37,22 @@ def announced(ms: int = 0) -> None:
     """Of this one a worker with `-E` sends Celery's events."""
     if ms:
         time.sleep(ms / 1000)
+
+
+@app.task(name="noops.asking", send_events=False, shared=False)
+def asking(ms: int = 0) -> None:
+    """Asks the store's server for nothing, before and after: no tracking that asks twice can cost less."""
+    if ms:
+        time.sleep(ms / 1000)
+
+
+@signals.task_prerun.connect(sender=asking)
+@signals.task_success.connect(sender=asking)
+def ask(**_: Any) -> None:
+    _ask()
+
+
+_ask = trellis.store.client.register_script("return 1")
 
 
 @app.task(name="noops.mark", send_events=False, shared=False)

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celery import bootsteps, signals
-from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.worker import state
 
 from trellis_celery.plugin import headers
@@ -109,7 +109,8 @@ def _is_gone(pool: Any, pid: int | None) -> bool:
 
     In the other pools a task runs in this very process, and what stands in for the process id is none.
     """
-    if pid is None or not isinstance(pool, PreforkPool):
+    prefork = sys.modules.get("celery.concurrency.prefork")  # it takes long to import, and who has such a pool has it
+    if pid is None or prefork is None or not isinstance(pool, prefork.TaskPool):
         return False
     try:
         os.kill(pid, 0)

@@ -336,7 +336,7 @@ def _read_scores(indexes: Sequence[str], pipe: Any, *, now_ms: int, count: int) 
 
 
 def _is_cut_short(replies: Sequence[Any], most: int, limit: int) -> bool:
-    """Whether they have less than `limit` entries together, although an index has more than the `most` that were read."""
+    """Whether they have less than `limit` entries, although an index has more than the `most` that were read."""
     lengths = [0 if isinstance(reply, Exception) else len(reply) for reply in replies]
     return sum(lengths) < limit and max(lengths, default=0) >= most
 
