@@ -43,12 +43,15 @@ CLASSES = tuple(
 )
 
 
+_NOTHING, _OVERDUE = frozenset[int](), frozenset({_BIT_OF_OVERDUE})
+_BITS = {state: (frozenset({bit}), frozenset({bit, _BIT_OF_INCIDENT})) for state, bit in _BIT_OF_STATE.items()}
+
+
 def bits_of(record: ProcessStep) -> frozenset[int]:
     """What the record counts as."""
     if record.name == OWN_RECORD:
-        return frozenset() if record.last_error is None else frozenset({_BIT_OF_OVERDUE})
-    bits = {_BIT_OF_STATE[record.state]}
-    return frozenset(bits | {_BIT_OF_INCIDENT}) if record.has_incident else frozenset(bits)
+        return _NOTHING if record.last_error is None else _OVERDUE
+    return _BITS[record.state][record.has_incident]
 
 
 def moved(before: ProcessStep, after: ProcessStep) -> tuple[frozenset[int], frozenset[int]]:

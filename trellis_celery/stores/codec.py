@@ -104,9 +104,10 @@ def load_step(data: bytes | str, *, name: str, version: int) -> ProcessStep:
 
 
 def dump_event(event: Event) -> bytes:
+    if not event.detail and not event.by:
+        return _encode((event.kind, event.step_name, event.attempt, event.occurred_at_ms))
     kept = kept_event(event)
-    values = (kept.kind, kept.step_name, kept.attempt, kept.occurred_at_ms, kept.detail, kept.by)
-    return _encode(values if kept.by else values[:5] if kept.detail else values[:4])
+    return _encode((kept.kind, kept.step_name, kept.attempt, kept.occurred_at_ms, kept.detail, kept.by))
 
 
 def kept_event(event: Event) -> Event:

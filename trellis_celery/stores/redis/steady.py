@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from redis.exceptions import ClusterError, NoScriptError
+
+from trellis_celery.stores.redis.wires import Wires
 
 #: Until servers that each send us to the other have told each other who has the slot.
 _PAUSES_S = (0.01, 0.05, 0.2)
@@ -16,15 +19,27 @@ class Steady:
 
     redis-py loads a script that the server does not know, which a failover in between undoes; and it gives up on one
     that is sent from node to node while its slot moves. Neither has written anything.
+
+    `wires`: what it is sent by; None: the client that it is registered with.
     """
 
-    def __init__(self, script: Any) -> None:
+    def __init__(self, script: Any, wires: Wires | None = None) -> None:
         self._script = script
+        self._wires = wires
 
-    def __call__(self, **call: Any) -> Any:
+    def __call__(self, *, keys: Sequence[Any], args: Sequence[Any]) -> Any:
+        if self._wires is not None:
+            try:
+                return self._wires.call("EVALSHA", self._script.sha, len(keys), *keys, *args)
+            except NoScriptError:
+                pass  # what follows loads it
         for pause_s in _PAUSES_S:
             try:
-                return self._script(**call)
+                return self._script(keys=keys, args=args)
             except (NoScriptError, ClusterError):
                 time.sleep(pause_s)
-        return self._script(**call)
+        return self._script(keys=keys, args=args)
+
+    def put_into(self, pipe: Any, *, keys: Sequence[Any], args: Sequence[Any]) -> None:
+        """Let it run with what else is in the pipeline."""
+        self._script(keys=keys, args=args, client=pipe)

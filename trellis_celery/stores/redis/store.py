@@ -37,6 +37,7 @@ from trellis_celery.stores.redis.lists import ProcessLists
 from trellis_celery.stores.redis.outbox import RedisOutbox
 from trellis_celery.stores.redis.steady import Steady
 from trellis_celery.stores.redis.translate import as_ours, translated
+from trellis_celery.stores.redis.wires import Wires
 from trellis_celery.stores.redis.writes import total_field
 from trellis_celery.stores.server_clock import ServerClock
 from trellis_celery.stores.tallies import tallies_of_untracked
@@ -45,6 +46,9 @@ logger = logging.getLogger(__name__)
 
 #: A checker's and a renewer's idea of the time may be so old, seconds.
 CLOCK_AGE_S = 10.0
+
+#: Of a process, by the digit of its class.
+_STATES = {listing.class_digit(number): each.state for number, each in enumerate(classes.CLASSES)}
 
 ReadMember = Callable[[bytes, int], Due]
 
@@ -62,14 +66,15 @@ class RedisStore:
         self._client: Any = client
         self._keys = Keys(prefix)
         self._clock = ServerClock()
-        self._commit = Steady(client.register_script(_script("commit.lua")))
-        self._create = Steady(client.register_script(_script("create.lua")))
-        self._move = Steady(client.register_script(_script("move.lua")))
-        self._delete = Steady(client.register_script(_script("delete.lua")))
+        wires = Wires.like_those_of(client)
+        self._commit = Steady(client.register_script(_script("commit.lua")), wires)
+        self._create = Steady(client.register_script(_script("create.lua")), wires)
+        self._move = Steady(client.register_script(_script("move.lua")), wires)
+        self._delete = Steady(client.register_script(_script("delete.lua")), wires)
         self._line = Line(client)
         self._lists = ProcessLists(self._line, self._keys)
         self._census = Census(self._line, self._keys)
-        relayed = Steady(client.register_script(_script("relayed.lua")))
+        relayed = Steady(client.register_script(_script("relayed.lua")), wires)
         self._outbox = RedisOutbox(self._line, self._keys, relayed, self._move)
         self._is_cluster = isinstance(client, RedisCluster)
 
@@ -203,9 +208,12 @@ class RedisStore:
         if len(changes) == 1 or self._is_cluster:  # a cluster client takes no scripts in a pipeline
             return [self._commit_one(change) for change in changes]
         called_at_s = time.monotonic()
-        replies = self._line.round_trip(
-            lambda pipe: [self._commit(**self._call(change), client=pipe) for change in changes], translate=False
-        )
+
+        def fill(pipe: Any) -> None:
+            for change in changes:
+                self._commit.put_into(pipe, **self._call(change))
+
+        replies = self._line.round_trip(fill, translate=False)
         return [self._outcome(change, reply, called_at_s) for change, reply in zip(changes, replies, strict=True)]
 
     def _commit_one(self, change: Change) -> Committed | Conflict | Exception:
@@ -225,9 +233,9 @@ class RedisStore:
         status, now_ms, *rest = reply
         self._clock.correct(now_ms, called_at_s=called_at_s)
         if status == 1:
-            version, *numbers = rest
-            state_before, state_after = (classes.CLASSES[int(number, 16)].state for number in numbers)
-            return Committed(change.transition.after.stored_as(int(version)), state_before, state_after)
+            version, class_before, class_after = rest
+            after = change.transition.after.stored_as(int(version))
+            return Committed(after, _STATES[class_before], _STATES[class_after])
         try:
             return Conflict(records.read_step(change.key, rest[0]) if status == 0 else None)
         except errors.CorruptRecord as error:

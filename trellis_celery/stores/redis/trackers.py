@@ -27,6 +27,7 @@ from trellis_celery.stores.redis.keys import ALL_SHARDS, lease_member, read_dead
 from trellis_celery.stores.redis.records import read_last_check
 from trellis_celery.stores.redis.steady import Steady
 from trellis_celery.stores.redis.translate import as_ours, translated
+from trellis_celery.stores.redis.wires import Wires
 from trellis_celery.stores.server_clock import ServerClock
 
 logger = logging.getLogger(__name__)
@@ -101,9 +102,10 @@ class RedisStepTrackerRepository(StepTrackerRepository):
         self._client: Any = client
         self._keys = TrackerKeys(prefix)
         self._clock = ServerClock()
-        self._write = Steady(client.register_script(_script("tracker.lua")))
-        self._mark_copied = Steady(client.register_script(_script("copied.lua")))
-        self._untrack = Steady(client.register_script(_script("untrack.lua")))
+        wires = Wires.like_those_of(client)
+        self._write = Steady(client.register_script(_script("tracker.lua")), wires)
+        self._mark_copied = Steady(client.register_script(_script("copied.lua")), wires)
+        self._untrack = Steady(client.register_script(_script("untrack.lua")), wires)
 
     @property
     def client(self) -> Client:

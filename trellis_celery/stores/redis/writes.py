@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 import msgspec
 
@@ -73,7 +74,10 @@ def dump(change: Change) -> list[bytes]:
 
 def _tell_leases(write: _Write, change: Change) -> None:
     """Of a lease that stands only its worker's renewals tell."""
-    old, new = (_lease_of(change, record) for record in (change.transition.before, change.transition.after))
+    before, after = change.transition.before, change.transition.after
+    if not before.is_leased and not after.is_leased:
+        return
+    old, new = _lease_of(change, before), _lease_of(change, after)
     if old != new:
         write.old_lease, write.new_lease, write.lease_ms = old, new, change.lease_ms
 
@@ -86,12 +90,17 @@ def _tell_moves(write: _Write, change: Change) -> None:
     left, entered = classes.moved(change.transition.before, change.transition.after)
     if not left and not entered:
         return
-    write.left, write.entered = ("".join(map(str, bits)) for bits in (left, entered))
+    write.left, write.entered = _digits(left), _digits(entered)
     write.classes = classes.CLASS_OF_SET
     if not change.transition.after.state.is_terminal:  # then it ends no process
         return
     for end in end_events(change.occurred_at_ms):
         write.own_ends += (codec.dump_event(end).decode(), total_field(end.step_name, end.kind))
+
+
+@cache
+def _digits(bits: frozenset[int]) -> str:
+    return "".join(map(str, bits))
 
 
 def _totals(change: Change) -> Iterator[str | int]:
