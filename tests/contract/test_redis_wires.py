@@ -14,7 +14,7 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 from trellis_celery.stores.redis.connect import connect
-from trellis_celery.stores.redis.wires import Wires
+from trellis_celery.stores.redis.wires import SENT_AT_ONCE, Wires
 
 
 @pytest.fixture
@@ -28,10 +28,6 @@ def wires(client: Any) -> Wires:
     return Wires(client)
 
 
-def connections(client: Any) -> list[dict[str, str]]:
-    return [each for each in client.client_list() if each["cmd"] != "client|list"]
-
-
 class Interrupted(BaseException):
     """As a time limit's, which Celery raises wherever the task is."""
 
@@ -40,19 +36,22 @@ def interrupt(_signal: int, _frame: object) -> None:
     raise Interrupted
 
 
-def test_calls_in_turns_share_a_connection(wires: Wires, client: Any) -> None:
+def test_calls_in_turns_share_a_connection(wires: Wires) -> None:
+    first = wires.call("CLIENT", "ID")
+
     assert [wires.call("ECHO", f"{number}") for number in range(50)] == [b"%d" % number for number in range(50)]
 
-    assert len(connections(client)) == 1
+    assert wires.call("CLIENT", "ID") == first
 
 
-def test_an_error_that_is_the_reply_costs_no_connection(wires: Wires, client: Any) -> None:
+def test_an_error_that_is_the_reply_costs_no_connection(wires: Wires) -> None:
+    first = wires.call("CLIENT", "ID")
+
     for _ in range(3):
         with pytest.raises(redis.ResponseError, match="unknown command"):
             wires.call("NONSENSE")
 
-    assert wires.call("PING") == b"PONG"
-    assert len(connections(client)) == 1
+    assert wires.call("CLIENT", "ID") == first
 
 
 @pytest.mark.parametrize("after_s", [0.0005, 0.05])
@@ -88,14 +87,14 @@ def test_a_connection_that_the_server_closed_is_made_again_and_costs_no_try(wire
     assert wires.call("PING") == b"PONG"
 
 
-def test_threads_get_their_own_replies(wires: Wires, client: Any) -> None:
+def test_threads_get_their_own_replies(wires: Wires) -> None:
     def call(number: int) -> bool:
         return bool(wires.call("ECHO", f"{number}") == b"%d" % number)
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(call, range(2_000)))
 
-    assert len(connections(client)) <= 8
+    assert len(wires._idle) <= 8
 
 
 def test_a_forked_child_makes_its_own(wires: Wires, client: Any) -> None:
@@ -134,3 +133,53 @@ def test_a_lost_connection_has_a_second_try(wires: Wires, client: Any, monkeypat
     monkeypatch.setattr(connection, "read_response", lose_first)
 
     assert wires.call("ECHO", "again") == b"again"
+
+
+MANY = 3 * SENT_AT_ONCE + 1
+
+
+def test_many_calls_are_answered_in_order_each_with_its_own_reply_or_error(wires: Wires) -> None:
+    first = wires.call("CLIENT", "ID")
+
+    def make() -> Iterator[tuple[str, ...]]:
+        for number in range(MANY):
+            yield ("NONSENSE",) if number == SENT_AT_ONCE else ("ECHO", f"{number}")
+
+    replies = wires.call_each(make)
+
+    assert isinstance(replies[SENT_AT_ONCE], redis.ResponseError)
+    assert [reply for number, reply in enumerate(replies) if number != SENT_AT_ONCE] == [
+        b"%d" % number for number in range(MANY) if number != SENT_AT_ONCE
+    ]
+    assert wires.call("CLIENT", "ID") == first
+
+
+def test_no_calls_have_no_replies(wires: Wires) -> None:
+    assert wires.call_each(lambda: ()) == []
+
+
+def test_many_calls_are_made_once_more_if_the_connection_is_lost(wires: Wires, client: Any) -> None:
+    wires.call("PING")
+    made = []
+
+    def make() -> Iterator[tuple[str, str]]:
+        made.append(0)
+        for number in range(MANY):
+            if len(made) == 1 and number == MANY - 1:
+                client.client_kill_filter(_type="normal", skipme=True)
+            yield "ECHO", f"{number}"
+
+    assert wires.call_each(make) == [b"%d" % number for number in range(MANY)]
+    assert len(made) == 2
+
+
+def test_what_breaks_off_the_making_of_many_calls_leaves_no_reply_for_the_next(wires: Wires) -> None:
+    def make() -> Iterator[tuple[str, str]]:
+        for number in range(MANY):
+            yield "ECHO", f"{number}"
+        raise Interrupted
+
+    with pytest.raises(Interrupted):
+        wires.call_each(make)
+
+    assert wires.call("ECHO", "mine") == b"mine"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from redis.exceptions import ClusterError, NoScriptError
+from redis.exceptions import ClusterError, NoScriptError, RedisError
 
 from trellis_celery.stores.redis.wires import Wires
 
@@ -40,6 +40,23 @@ class Steady:
                 time.sleep(pause_s)
         return self._script(keys=keys, args=args)
 
-    def put_into(self, pipe: Any, *, keys: Sequence[Any], args: Sequence[Any]) -> None:
-        """Let it run with what else is in the pipeline."""
-        self._script(keys=keys, args=args, client=pipe)
+    def call_each(self, calls: Callable[[], Iterable[Mapping[str, Any]]]) -> list[Any]:
+        """The replies to many calls, which are independent of each other; an error in the place of each that is one.
+
+        Each is made while the server works on those before it. They may be made, and sent, more than once.
+        """
+        if self._wires is None:  # a cluster client takes no scripts in a pipeline
+            return [self._reply(**call) for call in calls()]
+        replies = self._wires.call_each(lambda: map(self._command, calls()))
+        if any(isinstance(reply, NoScriptError) for reply in replies):
+            return [self._reply(**call) for call in calls()]
+        return replies
+
+    def _command(self, call: Mapping[str, Any]) -> Sequence[Any]:
+        return ("EVALSHA", self._script.sha, len(call["keys"]), *call["keys"], *call["args"])
+
+    def _reply(self, **call: Any) -> Any:
+        try:
+            return self(**call)
+        except RedisError as error:
+            return error

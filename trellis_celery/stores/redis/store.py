@@ -17,7 +17,6 @@ from itertools import chain, islice
 from typing import Any
 
 import redis
-from redis.cluster import RedisCluster
 
 from trellis_celery import errors
 from trellis_celery.domain.events import Event, EventKind
@@ -76,7 +75,6 @@ class RedisStore:
         self._census = Census(self._line, self._keys)
         relayed = Steady(client.register_script(_script("relayed.lua")), wires)
         self._outbox = RedisOutbox(self._line, self._keys, relayed, self._move)
-        self._is_cluster = isinstance(client, RedisCluster)
 
     @property
     def client(self) -> Client:
@@ -205,24 +203,19 @@ class RedisStore:
     # Steps
 
     def commit(self, changes: Sequence[Change]) -> list[Committed | Conflict | Exception]:
-        if len(changes) == 1 or self._is_cluster:  # a cluster client takes no scripts in a pipeline
-            return [self._commit_one(change) for change in changes]
         called_at_s = time.monotonic()
-
-        def fill(pipe: Any) -> None:
-            for change in changes:
-                self._commit.put_into(pipe, **self._call(change))
-
-        replies = self._line.round_trip(fill, translate=False)
+        if len(changes) == 1:
+            replies = [self._commit_one(changes[0])]
+        else:
+            with translated():
+                replies = self._commit.call_each(lambda: map(self._call, changes))
         return [self._outcome(change, reply, called_at_s) for change, reply in zip(changes, replies, strict=True)]
 
-    def _commit_one(self, change: Change) -> Committed | Conflict | Exception:
-        called_at_s = time.monotonic()
+    def _commit_one(self, change: Change) -> Any:
         try:
-            reply = self._commit(**self._call(change))
+            return self._commit(**self._call(change))
         except redis.RedisError as error:
-            reply = error
-        return self._outcome(change, reply, called_at_s)
+            return error
 
     def _call(self, change: Change) -> dict[str, list[Any]]:
         return {"keys": self._keys.all_of(change.process_id), "args": writes.dump(change)}

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from redis.cluster import RedisCluster
 from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 
 from trellis_celery.stores.redis.connect import Client
+
+#: Of many commands.
+SENT_AT_ONCE = 50
 
 
 class Wires:
@@ -33,6 +38,18 @@ class Wires:
 
     def call(self, *command: Any) -> Any:
         """The reply. Raises what the client would."""
+        return self._try(partial(_call, command))
+
+    def call_each(self, make: Callable[[], Iterable[Sequence[Any]]]) -> list[Any]:
+        """The replies in order, an error in the place of each that is one.
+
+        The first commands are sent, and the server works on them, while the next are being made. If the connection is
+        lost, all are made once more.
+        """
+        replies: list[Any] = self._try(partial(_call_each, make))
+        return replies
+
+    def _try(self, talk: Callable[[Any], Any]) -> Any:
         if self._pid != os.getpid():
             self._idle, self._pid = deque(), os.getpid()
         idle = self._idle
@@ -41,25 +58,42 @@ class Wires:
         except IndexError:
             connection = self._pool.connection_class(**self._pool.connection_kwargs)
         try:
-            return connection.retry.call_with_retry(
-                partial(_send, connection, command), lambda _: connection.disconnect()
-            )
+            return connection.retry.call_with_retry(partial(_talk, connection, talk), lambda _: connection.disconnect())
         finally:
             idle.append(connection)
 
 
-def _send(connection: Any, command: tuple[Any, ...]) -> Any:
+def _talk(connection: Any, talk: Callable[[Any], Any]) -> Any:
     try:
         connection.connect()
         if _has_been_left(connection):
             connection.disconnect()
-        connection.send_command(*command)
-        return connection.read_response()
+        return talk(connection)
     except ResponseError:  # it is the whole reply
         raise
     except BaseException:  # a time limit, say, which may be anywhere in between
         connection.disconnect()
         raise
+
+
+def _call(command: Sequence[Any], connection: Any) -> Any:
+    connection.send_command(*command)
+    return connection.read_response()
+
+
+def _call_each(make: Callable[[], Iterable[Sequence[Any]]], connection: Any) -> list[Any]:
+    commands, count = iter(make()), 0
+    while some := list(islice(commands, SENT_AT_ONCE)):
+        connection.send_packed_command(connection.pack_commands(some))
+        count += len(some)
+    return [_reply(connection) for _ in range(count)]
+
+
+def _reply(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except ResponseError as error:
+        return error
 
 
 def _has_been_left(connection: Any) -> bool:
