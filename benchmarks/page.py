@@ -24,6 +24,23 @@ same work differs more from one run to the next than what is looked for here. A 
 brackets is the middle half of the rounds, or of a few all.
 """
 
+_LIMITS = """## Why some goals are not met
+
+* **A task.** Whoever refuses a second run of an attempt has to ask before the body, and whoever knows that it ended
+  has to tell after it: two round trips, and a third that stores the message before it goes out. Two round trips that
+  do nothing at all, by redis-py, leave {asking} of plain tasks on Redis, {asking_rabbitmq} on RabbitMQ, and take
+  {asking_cpu} times the CPU; the rest is ours. An answer that is not awaited would cost less and could refuse
+  nothing.
+* **Publishing.** `delay()` waits for one more round trip, and encodes the message a second time: what is stored must
+  be the very bytes that go out.
+* **What is sent again** is written twice, each time if nobody else has written it meanwhile: once to claim the step,
+  once to say that its message is out. A check that published before it claimed would be faster, and two of them would
+  send everything twice.
+* **Room.** A record and its clocks are what has to be there. What comes to it is the history that people see (the
+  log), the entries that lists are made of, and Redis's own bookkeeping for three keys a process.
+* **The import** is a hundred small modules and some thirty data classes, which Python makes anew in every process.
+"""
+
 _END = """## What the figures do not say
 
 * **One small machine** ({machine}), with all servers on it and nothing between them: no network, no
@@ -57,7 +74,7 @@ def page() -> str:
             parts += [f"{_picture(name, found)}\n" for name in OF_SECTION[title] if PICTURES[name].script in found]
     if "peers" in found:
         parts.append(f"{_peers(found['peers'])}\n")
-    return "\n".join([*parts, _end(found)])
+    return "\n".join([*parts, _limits(found), _end(found)])
 
 
 def _table(questions: tuple[Question, ...], found: dict[str, Any]) -> str:
@@ -98,6 +115,18 @@ def _peers(found: Any) -> str:
         seconds = again["median_s"] if isinstance(again, dict) else again
         lines.append(f"| {name} | {rate} | {seconds} | {', '.join(f'{one} {of}' for one, of in versions.items())} |")
     return "\n".join(lines)
+
+
+def _limits(found: dict[str, Any]) -> str:
+    def median(run: str, ratio: str) -> str:
+        ratios = found.get("tasks", {}).get(run, {}).get(ratio, {})
+        return str(ratios.get("asking", {}).get("median", "?"))
+
+    return _LIMITS.format(
+        asking=median("no-op", "throughput_to_plain"),
+        asking_rabbitmq=median("no-op, RabbitMQ", "throughput_to_plain"),
+        asking_cpu=median("no-op, one core", "cpu_to_plain"),
+    )
 
 
 def _end(found: dict[str, Any]) -> str:

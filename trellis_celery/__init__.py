@@ -1,7 +1,7 @@
 """Celery tasks as steps of a business process: tracked, timed, and sent again when they are lost."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import importlib
+import typing
 
 from trellis_celery.domain.definitions import ProcessType, Step
 from trellis_celery.domain.events import Event, EventKind, ProcessStepTimedOut
@@ -19,7 +19,7 @@ from trellis_celery.repositories import ProcessRepository, StepTrackerRepository
 from trellis_celery.services.processes import ProcessService
 from trellis_celery.services.timeouts import TimeoutCheckerService
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from trellis_celery.stores.memory import InMemoryProcessRepository, InMemoryStepTrackerRepository
 
 __version__ = "0.1.0"
@@ -53,8 +53,8 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """What a program with Celery does not need is imported when somebody asks for it."""
     if name in ("InMemoryProcessRepository", "InMemoryStepTrackerRepository"):
-        return getattr(import_module("trellis_celery.stores.memory"), name)
+        return getattr(importlib.import_module("trellis_celery.stores.memory"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,6 +8,7 @@ from uuid import uuid4
 import redis
 
 from trellis_celery.stores.redis import RedisStore
+from trellis_celery.stores.redis.steady import Steady
 from trellis_celery.stores.redis.store import _script
 from trellis_celery.stores.server_clock import ServerClock
 from trellis_celery.testing import ManualClock
@@ -62,7 +63,7 @@ class SimulatedRedisStore(RedisStore):
                 self._told_ms = now_ms
             return script(*args, **kwargs)
 
-        return call
+        return Steady(call)
 
     def forget(self) -> None:
         """Remove everything under the prefix."""

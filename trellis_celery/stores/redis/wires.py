@@ -31,6 +31,10 @@ class Wires:
         self._idle: deque[Any] = deque()
         self._pid = os.getpid()
 
+    def __del__(self) -> None:
+        for connection in self._idle:
+            connection.disconnect()
+
     @classmethod
     def like_those_of(cls, client: Client) -> Wires | None:
         """None for a cluster, whose client knows which node to ask."""
@@ -58,22 +62,29 @@ class Wires:
         except IndexError:
             connection = self._pool.connection_class(**self._pool.connection_kwargs)
         try:
-            return connection.retry.call_with_retry(partial(_talk, connection, talk), lambda _: connection.disconnect())
+            _wholly(connection, _make_ready)
+            return connection.retry.call_with_retry(
+                partial(_wholly, connection, talk), lambda _: connection.disconnect()
+            )
         finally:
             idle.append(connection)
 
 
-def _talk(connection: Any, talk: Callable[[Any], Any]) -> Any:
+def _wholly(connection: Any, act: Callable[[Any], Any]) -> Any:
+    """Do it to the end, or leave no connection on which the next caller might get a reply of this one's."""
     try:
-        connection.connect()
-        if _has_been_left(connection):
-            connection.disconnect()
-        return talk(connection)
+        return act(connection)
     except ResponseError:  # it is the whole reply
         raise
     except BaseException:  # a time limit, say, which may be anywhere in between
         connection.disconnect()
         raise
+
+
+def _make_ready(connection: Any) -> None:
+    connection.connect()
+    if _has_been_left(connection):
+        connection.disconnect()
 
 
 def _call(command: Sequence[Any], connection: Any) -> Any:
