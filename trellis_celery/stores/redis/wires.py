@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -30,10 +31,7 @@ class Wires:
         self._pool = client.connection_pool
         self._idle: deque[Any] = deque()
         self._pid = os.getpid()
-
-    def __del__(self) -> None:
-        for connection in self._idle:
-            connection.disconnect()
+        weakref.finalize(self, _close, self._idle)
 
     @classmethod
     def like_those_of(cls, client: Client) -> Wires | None:
@@ -55,7 +53,8 @@ class Wires:
 
     def _try(self, talk: Callable[[Any], Any]) -> Any:
         if self._pid != os.getpid():
-            self._idle, self._pid = deque(), os.getpid()
+            self._idle.clear()
+            self._pid = os.getpid()
         idle = self._idle
         try:
             connection = idle.pop()
@@ -68,6 +67,11 @@ class Wires:
             )
         finally:
             idle.append(connection)
+
+
+def _close(connections: Iterable[Any]) -> None:
+    for connection in connections:
+        connection.disconnect()
 
 
 def _wholly(connection: Any, act: Callable[[Any], Any]) -> Any:
