@@ -24,6 +24,13 @@ same work differs more from one run to the next than what is looked for here. A 
 brackets is the middle half of the rounds, or of a few all.
 """
 
+_PEERS = """What each of these promises, and does not, is said where [it is
+written](../../benchmarks/peers/README.md), with versions and what was set. All have the same three steps, which do
+nothing; the worker is killed in the middle one, and another starts two seconds later. BullMQ is not written in
+Python, and it keeps what it has done in Redis as this library does. procrastinate has jobs and no processes: nobody
+there knows of the three that they belong together. PostgreSQL did not wait for the disk.
+"""
+
 _LIMITS = """## Why some goals are not met
 
 * **A task.** Whoever refuses a second run of an attempt has to ask before the body, and whoever knows that it ended
@@ -108,12 +115,12 @@ def _picture(name: str, found: dict[str, Any]) -> str:
 
 
 def _peers(found: Any) -> str:
-    lines = ["| | processes a second | the body runs again after `kill -9`, s | versions |", "|---|---|---|---|"]
-    for name, versions in found["versions"].items():
-        rate = found.get("throughput", {}).get(name, {}).get("processes_per_s", {}).get("median", "–")
-        again = found.get("recovery", {}).get(name, "–")
-        seconds = again["median_s"] if isinstance(again, dict) else again
-        lines.append(f"| {name} | {rate} | {seconds} | {', '.join(f'{one} {of}' for one, of in versions.items())} |")
+    lines = [_PEERS, "| | processes a second | the body runs again after `kill -9` |", "|---|---|---|"]
+    rates = found["throughput"]["processes_per_s"]
+    for name, again in found["recovery_s"].items():
+        rate = f"{rates[name]['median']:,}" if name in rates else "–"
+        after = again if isinstance(again, str) else f"{again['median']} s"
+        lines.append(f"| {name} | {rate} | {after} |")
     return "\n".join(lines)
 
 

@@ -214,11 +214,7 @@ def _draw_lateness(found: Any, axes: Any) -> None:
 
 
 def _rates(found: Any) -> dict[str, float]:
-    rates = {
-        name: rate["processes_per_s"]["median"]
-        for name, rate in found.get("throughput", {}).items()
-        if "processes_per_s" in rate
-    }
+    rates = {name: rate["median"] for name, rate in found["throughput"]["processes_per_s"].items()}
     return dict(sorted(rates.items(), key=lambda pair: -pair[1]))
 
 

@@ -73,3 +73,19 @@ def test_a_goal_is_met_by_what_is_as_good() -> None:
     assert not at_least(0.9).is_met(0.89)
     assert at_most(12).is_met(12)
     assert not at_most(12).is_met(12.1)
+
+
+def test_the_readme_says_what_was_measured() -> None:
+    readme, found = " ".join(Path("README.md").read_text().split()), results()
+    to_plain, of_10_ms = (found["tasks"][run]["throughput_to_plain"] for run in ("no-op", "10 ms"))
+    idle, recovery = found["sizes"]["idle check"]["to 10000"], found["recovery"]
+
+    assert f"{to_plain['tracked']['median']} times as many as without trellis" in readme
+    assert f"Celery's own events (`-E`) leave {to_plain['announced']['median']}" in readme
+    assert f"10 ms {of_10_ms['tracked']['median']} times as many" in readme
+    assert list(idle)[-1] == "1000000"
+    assert idle["1000000"]["median"] < 1.05, "as long"
+    assert found["losses"]["redis"]["steps"] == 100_000
+    assert f"all are sent again within {found['losses']['redis']['all_after_s']} s" in readme
+    assert f"after {recovery['another worker']['median']} s on another worker" in readme
+    assert f"{recovery['the worker comes back']['median']} s if the same one comes back" in readme
