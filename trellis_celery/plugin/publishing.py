@@ -147,22 +147,21 @@ class _Publication:
         `trellis_strict` the error is raised instead, and nothing is sent.
         """
         header = self._header()
+        if header.is_for(self.task_id):
+            try:
+                header = self._queue(header)
+            except (errors.StoreError, errors.StepNotFound) as error:
+                if self._trellis.settings.strict:
+                    raise
+                self._trellis.count_untracked("publish", header, error)
+                if isinstance(error, errors.StoreUnavailable):
+                    self._tell_later(header)
         headers.write(header, self._headers, self._trellis.signer)
-        if not header.is_for(self.task_id):
-            return
-        try:
-            headers.write(self._queue(header), self._headers, self._trellis.signer)
-        except (errors.StoreError, errors.StepNotFound) as error:
-            if self._trellis.settings.strict:
-                raise
-            self._trellis.count_untracked("publish", header, error)
-            if isinstance(error, errors.StoreUnavailable):
-                self._tell_later(header)
 
     def _tell_later(self, header: Header) -> None:
         """Have the message's clock started when the store is back, and before it hears how the sending run ended."""
         rule = self._rule(header, is_late=True)
-        self._trellis.kept.keep(self._key(header), rule, self._stored_message())
+        self._trellis.kept.keep(self._key(header), rule, self._stored_message(header))
         if self._sender.run is not None:
             self._sender.run.has_untold = True
 
@@ -218,7 +217,7 @@ class _Publication:
             self._key(header),
             self._rule(header),
             guess=own_run.record if own_run else None if is_resent else header.record,
-            message=self._stored_message(),
+            message=self._stored_message(header),
         )
         self._note(transition.after)
         if own_run is not None:
@@ -242,8 +241,10 @@ class _Publication:
     def _key(self, header: Header) -> StepKey:
         return StepKey(header.process_id, header.step_name or "")
 
-    def _stored_message(self) -> bytes:
-        return message.capture(self._body, self._options).dump()
+    def _stored_message(self, header: Header) -> bytes:
+        """With no more of the header than is needed to write it anew: the rest is in the record by then."""
+        of_process = {headers.NAME: header.without_step().to_wire()}
+        return message.capture(self._body, {**self._options, "headers": {**self._headers, **of_process}}).dump()
 
     def _rule(self, header: Header, *, is_late: bool = False) -> Rule:
         """What the message makes of its step. `is_late`: it has gone out before the store is told."""
