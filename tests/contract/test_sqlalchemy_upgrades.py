@@ -108,8 +108,8 @@ def _old_counts(process: Process) -> str:
 
 
 def _old(record: bytes, *, fields: int) -> bytes:
-    """The record without the fields that were added since."""
-    return json.dumps(json.loads(record)[:-fields]).encode()
+    """The record without the fields that were added since; the format's number comes before them all."""
+    return json.dumps(json.loads(record)[: 1 + len(codec._FIELDS) - fields]).encode()
 
 
 def _archived(row: dict[str, Any]) -> dict[str, Any]:

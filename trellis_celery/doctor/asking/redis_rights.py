@@ -51,7 +51,6 @@ KEYED: dict[str, tuple[str, ...]] = {
 #: Those on no key.
 KEYLESS: dict[str, tuple[str, ...]] = {
     "EVALSHA": ("0" * 40, "0"),
-    "SCRIPT EXISTS": ("0" * 40,),
     "SCRIPT LOAD": ("return 1",),
     "TIME": (),
 }
