@@ -92,6 +92,7 @@ def test_the_step_of_a_killed_worker_comes_back(cluster: Cluster) -> None:
     first = cluster.worker(name="first")
     process = start(cluster, seconds=60)
     eventually(lambda: _states(process) == ["in_progress", "completed"], within_s=20, what="one step left")
+    cluster.diary.wait_for(f"packed {process.steps['pack'].task_id}")  # its start may be seen before its body begins
 
     first.kill()
     cluster.worker(name="second")
