@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -174,7 +175,7 @@ def test_two_that_put_rows_together_while_two_write_lose_and_double_nothing(
     with ExitStack() as stack, ThreadPoolExecutor(4) as threads:
         stores = [SQLAlchemyStore(_own(stack, url, isolation_level), timeout_ms=TIMEOUT_MS) for _ in range(4)]
         folders = [threads.submit(_check_until, is_done, store) for store in stores[:2]]
-        writers = [threads.submit(_create, store, 80) for store in stores[2:]]
+        writers = [threads.submit(_create, store, 80, pause_s=0.005) for store in stores[2:]]
         try:
             seen = _watch(SQLAlchemyStore(engine, timeout_ms=TIMEOUT_MS), writers)
         finally:
@@ -206,9 +207,11 @@ def _check_until(is_done: Event, store: SQLAlchemyStore) -> int:
     return sum(statement.startswith("DELETE") for statement in sent)
 
 
-def _create(store: SQLAlchemyStore, count: int) -> None:
+def _create(store: SQLAlchemyStore, count: int, *, pause_s: float = 0) -> None:
+    """`pause_s`: in which others get at a file that one writer at a time may lock."""
     for _ in range(count):
         builders.created(store, process_type="A")
+        time.sleep(pause_s)
 
 
 def _watch(store: SQLAlchemyStore, writers: list[Future[None]]) -> list[int]:
