@@ -305,26 +305,15 @@ SECTIONS: dict[str, tuple[Question, ...]] = {
             at=("throughput", "ours_to", "Celery"),
             goal=at_least(0.8),
         ),
-        Question(
-            asks="the same",
-            beside="jobs of procrastinate, the fastest other in Python here",
-            script="peers",
-            at=("throughput", "ours_to", "procrastinate"),
-            goal=at_least(3),
-        ),
-        Question(
-            asks="the same",
-            beside="workflows of DBOS",
-            script="peers",
-            at=("throughput", "ours_to", "DBOS"),
-            goal=at_least(3),
-        ),
-        Question(
-            asks="the same",
-            beside="workflows of celery-director",
-            script="peers",
-            at=("throughput", "ours_to", "celery-director"),
-            goal=at_least(3),
+        *(
+            Question(
+                asks="the same", beside=beside, script="peers", at=("throughput", "ours_to", peer), goal=at_least(3)
+            )
+            for peer, beside in (
+                ("procrastinate", "jobs of procrastinate, the fastest other in Python here"),
+                ("DBOS", "workflows of DBOS"),
+                ("celery-director", "workflows of celery-director"),
+            )
         ),
     ),
 }

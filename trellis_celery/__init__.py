@@ -1,8 +1,5 @@
 """Celery tasks as steps of a business process: tracked, timed, and sent again when they are lost."""
 
-import importlib
-import typing
-
 from trellis_celery.domain.definitions import ProcessType, Step
 from trellis_celery.domain.events import Event, EventKind, ProcessStepTimedOut
 from trellis_celery.domain.process import Process, ProcessState
@@ -18,9 +15,7 @@ from trellis_celery.plugin.handle import ProcessHandle
 from trellis_celery.repositories import ProcessRepository, StepTrackerRepository
 from trellis_celery.services.processes import ProcessService
 from trellis_celery.services.timeouts import TimeoutCheckerService
-
-if typing.TYPE_CHECKING:
-    from trellis_celery.stores.memory import InMemoryProcessRepository, InMemoryStepTrackerRepository
+from trellis_celery.stores.memory import InMemoryProcessRepository, InMemoryStepTrackerRepository
 
 __version__ = "0.1.0"
 
@@ -51,10 +46,3 @@ __all__ = [
     "process_step",
     "signals",
 ]
-
-
-def __getattr__(name: str) -> object:
-    """What a program with Celery does not need is imported when somebody asks for it."""
-    if name in ("InMemoryProcessRepository", "InMemoryStepTrackerRepository"):
-        return getattr(importlib.import_module("trellis_celery.stores.memory"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

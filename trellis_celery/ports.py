@@ -54,7 +54,7 @@ class Due:
     lapsed_attempt: int | None = None
 
 
-@dataclass(slots=True, kw_only=True)  # each task makes some: a frozen one takes three times as long to make
+@dataclass(slots=True, kw_only=True)  # not frozen: each task makes some, and that takes half as long
 class Change:
     """A transition of one step, to be written if nobody wrote the step since `transition.before.version`."""
 
@@ -82,7 +82,7 @@ class Change:
         return events[-1].occurred_at_ms if events else 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True)  # likewise
 class Committed:
     """The change was written, now or by an earlier try of the same call."""
 

@@ -30,7 +30,7 @@ class Verdict(Enum):
     UNTRACKED = auto()
 
 
-@dataclass(slots=True)  # each task makes some: a frozen one takes twice as long to make
+@dataclass(slots=True)  # not frozen: each task makes some, and that takes a third of the time
 class Transition:
     """The outcome of a rule. `after is before` and no events: there is nothing to write."""
 

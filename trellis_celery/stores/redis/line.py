@@ -15,12 +15,12 @@ class Line:
     def __init__(self, client: Client) -> None:
         self._client: Any = client
 
-    def round_trip(self, fill: Callable[[Any], object], *, translate: bool = True) -> list[Any]:
+    def round_trip(self, fill: Callable[[Any], object]) -> list[Any]:
         """The replies to all the commands that `fill` puts into a pipeline; an error in place of a reply."""
         with translated(), self._client.pipeline(transaction=False) as pipe:
             fill(pipe)
             replies: list[Any] = pipe.execute(raise_on_error=False)
-        return [as_ours(reply) if translate and isinstance(reply, Exception) else reply for reply in replies]
+        return [as_ours(reply) if isinstance(reply, Exception) else reply for reply in replies]
 
 
 def all_good(replies: Iterable[Any]) -> Iterator[Any]:

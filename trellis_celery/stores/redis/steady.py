@@ -40,23 +40,24 @@ class Steady:
                 time.sleep(pause_s)
         return self._script(keys=keys, args=args)
 
+    def reply(self, *, keys: Sequence[Any], args: Sequence[Any]) -> Any:
+        """As a call, but an error is returned."""
+        try:
+            return self(keys=keys, args=args)
+        except RedisError as error:
+            return error
+
     def call_each(self, calls: Callable[[], Iterable[Mapping[str, Any]]]) -> list[Any]:
         """The replies to many calls, which are independent of each other; an error in the place of each that is one.
 
         Each is made while the server works on those before it. They may be made, and sent, more than once.
         """
         if self._wires is None:  # a cluster client takes no scripts in a pipeline
-            return [self._reply(**call) for call in calls()]
+            return [self.reply(**call) for call in calls()]
         replies = self._wires.call_each(lambda: map(self._command, calls()))
         if any(isinstance(reply, NoScriptError) for reply in replies):
-            return [self._reply(**call) for call in calls()]
+            return [self.reply(**call) for call in calls()]
         return replies
 
     def _command(self, call: Mapping[str, Any]) -> Sequence[Any]:
         return ("EVALSHA", self._script.sha, len(call["keys"]), *call["keys"], *call["args"])
-
-    def _reply(self, **call: Any) -> Any:
-        try:
-            return self(**call)
-        except RedisError as error:
-            return error

@@ -16,8 +16,6 @@ from importlib.resources import files
 from itertools import chain, islice
 from typing import Any
 
-import redis
-
 from trellis_celery import errors
 from trellis_celery.domain.events import Event, EventKind
 from trellis_celery.domain.identity import SHARDS, BusinessKey, is_process_id, shard_of
@@ -205,17 +203,11 @@ class RedisStore:
     def commit(self, changes: Sequence[Change]) -> list[Committed | Conflict | Exception]:
         called_at_s = time.monotonic()
         if len(changes) == 1:
-            replies = [self._commit_one(changes[0])]
+            replies = [self._commit.reply(**self._call(changes[0]))]
         else:
             with translated():
                 replies = self._commit.call_each(lambda: map(self._call, changes))
         return [self._outcome(change, reply, called_at_s) for change, reply in zip(changes, replies, strict=True)]
-
-    def _commit_one(self, change: Change) -> Any:
-        try:
-            return self._commit(**self._call(change))
-        except redis.RedisError as error:
-            return error
 
     def _call(self, change: Change) -> dict[str, list[Any]]:
         return {"keys": self._keys.all_of(change.process_id), "args": writes.dump(change)}

@@ -59,6 +59,14 @@ class ClockPromises:
         assert [item.since_ms for item in due] == [2_000, 3_000, 4_000]
         assert [item.key.process_id for item in due] == [processes[index].id for index in (1, 3, 0)]
 
+    def test_all_that_is_due_is_found_though_it_is_of_one_process(self, store: ProcessStore) -> None:
+        steps = [ProcessStep(f"step-{number}", timeout_ms=1_000 + number, external=True) for number in range(40)]
+        process = created(store, *steps, started_at_ms=1_000)
+
+        due = deadlines(store, now_ms=100_000, limit=40)
+
+        assert due == [Due(StepKey(process.id, step.name), 2_000 + number) for number, step in enumerate(steps)]
+
     # Leases
 
     def test_a_lease_lapses_unless_it_is_renewed(self, store: ProcessStore) -> None:
