@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from enum import StrEnum
 from secrets import token_hex
 from typing import NamedTuple, Protocol, runtime_checkable
+
+from msgspec import Struct, field
 
 from trellis_celery.domain.events import Event
 from trellis_celery.domain.identity import BusinessKey
@@ -43,8 +44,7 @@ class LeaseKey(NamedTuple):
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(Struct, frozen=True):
     """A clock that has run out."""
 
     key: StepKey
@@ -54,8 +54,7 @@ class Due:
     lapsed_attempt: int | None = None
 
 
-@dataclass(slots=True, kw_only=True)  # not frozen: each task makes some, and that takes half as long
-class Change:
+class Change(Struct, frozen=True, kw_only=True):
     """A transition of one step, to be written if nobody wrote the step since `transition.before.version`."""
 
     process_id: str
@@ -82,8 +81,7 @@ class Change:
         return events[-1].occurred_at_ms if events else 0
 
 
-@dataclass(slots=True)  # likewise
-class Committed:
+class Committed(Struct, frozen=True):
     """The change was written, now or by an earlier try of the same call."""
 
     #: The record as stored, with its new version.
@@ -92,16 +90,14 @@ class Committed:
     state_after: ProcessState
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
+class Conflict(Struct, frozen=True):
     """Nothing was written: somebody else wrote the step first, or it does not exist."""
 
     #: The record as it is now; None if there is no such step or process.
     current: ProcessStep | None
 
 
-@dataclass(frozen=True, slots=True)
-class LastCheck:
+class LastCheck(Struct, frozen=True):
     """When timed-out steps were last looked for."""
 
     #: Epoch ms; 0 if never.
@@ -207,8 +203,7 @@ class ProcessStore(Clock, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unrelayed:
+class Unrelayed(Struct, frozen=True, kw_only=True):
     """What happened to a process, of which other services have not been told."""
 
     process_id: str
@@ -251,8 +246,7 @@ class UntrackedCounter(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Chronicle:
+class Chronicle(Struct, frozen=True):
     """A finished process with its whole log, as it goes into the archive."""
 
     process: Process
@@ -296,8 +290,7 @@ class Requeuer(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Sending:
+class Sending(Struct, frozen=True):
     """A message on its way out again."""
 
     process_id: str
@@ -335,8 +328,7 @@ class SpanOutcome(StrEnum):
     LOST = "lost"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(Struct, frozen=True, kw_only=True):
     """What a trace tells about a run of an attempt."""
 
     process_id: str

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 from alembic import command
+from msgspec.structs import replace
 from sqlalchemy import Engine, event, func, select, text
 
 from tests.support.databases import emptied, without_tables

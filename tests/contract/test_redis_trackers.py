@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
 import redis
+from msgspec.structs import replace
 
 from tests.support.proxy import Loss, Proxy
 from trellis_celery.domain.events import Event, EventKind

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -12,6 +12,7 @@ import pytest
 from celery import Celery
 from kombu import Queue
 from kombu.utils import json
+from msgspec.structs import replace
 
 from tests.support.waiting import eventually
 from trellis_celery import ProcessType, Step, Trellis, errors, process_step

@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from tests.model import spin
 from trellis_celery.domain import outcomes, runs, timeouts

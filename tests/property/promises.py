@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from trellis_celery.domain.events import Event, EventKind
 from trellis_celery.domain.process import OWN_ENDS, Process, ProcessState, process_event

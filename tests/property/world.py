@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from typing import Any
 
 from celery.exceptions import Ignore
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tests.property.faults import Fault, Faults, FaultyStore
 from trellis_celery import errors
@@ -33,8 +34,7 @@ WORKER_LOST_MS = 5_000
 CHECK_INTERVAL_MS = 1_000
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(Struct, frozen=True):
     """A task message: its id and its trellis header."""
 
     task_id: str

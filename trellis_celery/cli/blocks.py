@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
+
+from msgspec import Struct
 
 
 class Tone(Enum):
@@ -39,15 +40,13 @@ NOTHING = Cell("-")
 ZERO = Cell("0", Tone.DIM)
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """Cells one after the other, with nothing between them."""
 
     cells: Sequence[Cell] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(Struct, frozen=True):
     """A row for each thing. Where it is too wide for a terminal, some columns go below the others."""
 
     columns: Sequence[Column]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import socket
 from functools import partial
 
 import click
+from msgspec.structs import asdict, astuple
 
 from trellis_celery.cli.blocks import line
 from trellis_celery.cli.group import command, option
@@ -46,7 +46,7 @@ def check(trellis: Trellis, output: Output, *, loop: bool, interval_s: float | N
 
 
 def _tell_if_any(output: Output, report: CheckReport) -> None:
-    if any(dataclasses.astuple(report)):
+    if any(astuple(report)):
         _tell(output, report)
 
 
@@ -62,5 +62,5 @@ def _tell(output: Output, report: CheckReport) -> None:
 
 
 def report_line(report: CheckReport) -> str:
-    counts = {field.name: getattr(report, field.name) for field in dataclasses.fields(report)}
+    counts = asdict(report)
     return ", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in counts.items())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
-from dataclasses import asdict, replace
 
 import click
+from msgspec.structs import asdict, replace
 
 from trellis_celery.cli.blocks import Block, Cell, Line, Tone, line
 from trellis_celery.cli.group import command, option

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from trellis_celery import errors
 from trellis_celery.cli import data, tones
@@ -51,8 +53,7 @@ class Followed(Protocol):
     def has_ended(self) -> bool: ...
 
 
-@dataclass
-class OneProcess:
+class OneProcess(Struct):
     """A process, until it has ended."""
 
     trellis: Trellis
@@ -98,8 +99,7 @@ class OneProcess:
         return News(text, data.of_event(event, process_id=self.process.id))
 
 
-@dataclass
-class Urgent:
+class Urgent(Struct):
     """Those that need somebody first: with incidents, then overdue, then those that started last."""
 
     trellis: Trellis

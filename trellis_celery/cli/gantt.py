@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import groupby
+
+from msgspec import Struct, field
 
 from trellis_celery.cli.blocks import Cell, Line, Tone
 from trellis_celery.cli.times import roughly
@@ -46,8 +47,7 @@ _WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Glyphs:
+class Glyphs(Struct, frozen=True):
     """The characters of a picture: each of one column, and no two alike, so that it can be read without colours."""
 
     spans: Mapping[SpanKind, str]
@@ -107,8 +107,7 @@ def _ahead(row: TimelineRow, timeline: Timeline, now_ms: int, glyphs: Glyphs) ->
     return f" {glyphs.beyond} {roughly(max(0, ahead[0].at_ms - now_ms))}" if ahead else ""
 
 
-@dataclass
-class _Bar:
+class _Bar(Struct):
     start_ms: int
     end_ms: int
     columns: int

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from trellis_celery.doctor import words
 from trellis_celery.doctor.finding import Checks, Finding, note, ok, problem, warning
@@ -14,8 +15,7 @@ _LONG_INTERVAL_MS = 60_000
 _STALE_INTERVALS = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EntryFacts:
+class EntryFacts(Struct, frozen=True, kw_only=True):
     """One entry that has to be in the schedule."""
 
     name: str
@@ -35,8 +35,7 @@ class EntryFacts:
     altered: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BeatFacts:
+class BeatFacts(Struct, frozen=True, kw_only=True):
     entries: tuple[EntryFacts, ...]
     worker_lost_ms: int = 5_000
     #: The shortest timeout of a step; None: no step has one.

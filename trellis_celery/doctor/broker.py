@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from trellis_celery.doctor import words
 from trellis_celery.doctor.finding import Checks, Finding, note, ok, problem, warning
@@ -16,8 +17,7 @@ _FIRST_WITH_CONSUMER_TIMEOUT = (3, 8, 15)
 _WITH_VISIBILITY = ("redis", "sqs")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BrokerFacts:
+class BrokerFacts(Struct, frozen=True, kw_only=True):
     #: The URL without its password.
     place: str
     #: kombu's name of the kind: "redis", "amqp", "memory", "sqs", …

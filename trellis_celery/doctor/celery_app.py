@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from trellis_celery.doctor import words
 from trellis_celery.doctor.finding import Checks, Finding, note, ok, problem, warning
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AppFacts:
+class AppFacts(Struct, frozen=True, kw_only=True):
     #: kombu's name of the broker's kind: "redis", "amqp", …
     broker: str = "redis"
     is_eager: bool = False

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from trellis_celery.doctor import words
 from trellis_celery.doctor.finding import Checks, Finding, note, ok, problem
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DynamoDBFacts:
+class DynamoDBFacts(Struct, frozen=True, kw_only=True):
     table: str
     #: "ACTIVE", "CREATING", …; None: there is none.
     status: str | None

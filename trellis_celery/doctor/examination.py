@@ -7,8 +7,9 @@ as unchecked, with the reason. Nothing that is asked writes anything that lasts.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 import trellis_celery
 from trellis_celery import errors

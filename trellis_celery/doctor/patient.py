@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import Any
+
+from msgspec import Struct
 
 from trellis_celery import errors
 from trellis_celery.doctor.asking import broker, declared, redis, redis_rights, schedules, stores, work, workers
@@ -20,8 +21,7 @@ Question = tuple[str, str]
 _Asking = Iterator[tuple[Question, Callable[[], Any]]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patient:
+class Patient(Struct, frozen=True, kw_only=True):
     trellis: Trellis
     types: Sequence[type[ProcessType]]
     declared: DeclaredFacts

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from trellis_celery.doctor import words
 from trellis_celery.doctor.finding import Checks, Finding, note, ok, problem, warning
@@ -13,8 +14,7 @@ _OLDEST = (6, 2)
 _NEARLY_FULL = 0.9
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RedisFacts:
+class RedisFacts(Struct, frozen=True, kw_only=True):
     """One server. What it does not tell is None."""
 
     product: str = "Redis"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from trellis_celery.doctor import words
 from trellis_celery.doctor.finding import Checks, Finding, note, ok, problem
@@ -14,8 +15,7 @@ _HALF_WAY = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RightsFacts:
+class RightsFacts(Struct, frozen=True, kw_only=True):
     user: str
     #: What all keys start with.
     prefix: str

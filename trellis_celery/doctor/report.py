@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from trellis_celery.doctor.finding import Checks, Facts, Finding, Level, judge
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(Struct, frozen=True, kw_only=True):
     #: The worst first.
     findings: tuple[Finding, ...] = ()
     #: Check -> why it could not be made.

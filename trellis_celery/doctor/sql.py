@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from trellis_celery.doctor import words
 from trellis_celery.doctor.finding import Checks, Finding, note, ok, problem, warning
@@ -11,8 +12,7 @@ from trellis_celery.doctor.finding import Checks, Finding, note, ok, problem, wa
 MYSQL = ("mysql", "mariadb")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SqlFacts:
+class SqlFacts(Struct, frozen=True, kw_only=True):
     #: "postgresql", "mysql", "mariadb" or "sqlite".
     dialect: str
     schema_found: str | None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from trellis_celery.doctor import words
 from trellis_celery.doctor.finding import Checks, Finding, note, ok, problem, warning
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskFacts:
+class TaskFacts(Struct, frozen=True, kw_only=True):
     """A task of the app, with what its own options and the configuration say together."""
 
     name: str
@@ -26,8 +26,7 @@ class TaskFacts:
     retry_wait_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepFacts:
+class StepFacts(Struct, frozen=True, kw_only=True):
     """A declared step, and the tasks of this app that do it."""
 
     name: str
@@ -41,8 +40,7 @@ class StepFacts:
     tasks: tuple[TaskFacts, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeclaredFacts:
+class DeclaredFacts(Struct, frozen=True, kw_only=True):
     steps: tuple[StepFacts, ...] = ()
     #: Names of process types that two classes have.
     doubled_types: tuple[str, ...] = ()

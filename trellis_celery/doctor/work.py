@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from trellis_celery.doctor import words
 from trellis_celery.doctor.finding import Checks, Finding, note, ok, problem, warning
@@ -14,8 +15,7 @@ _MISSED = 5
 _BEHIND_MS = 300_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkFacts:
+class WorkFacts(Struct, frozen=True, kw_only=True):
     #: By the store's time.
     now_ms: int
     #: 0: never.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from trellis_celery.doctor import words
 from trellis_celery.doctor.finding import Checks, Finding, note, ok, problem, warning
@@ -16,8 +17,7 @@ UNSIGNED = "unsigned"
 _PLACES = ("trellis_url", "trellis_tracker_url", "trellis_history_url")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerFacts:
+class WorkerFacts(Struct, frozen=True, kw_only=True):
     name: str
     #: "prefork", "thread", "solo", "gevent", …
     pool: str = "prefork"
@@ -35,8 +35,7 @@ class WorkerFacts:
     time_limit_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkersFacts:
+class WorkersFacts(Struct, frozen=True, kw_only=True):
     workers: tuple[WorkerFacts, ...]
     #: Ours.
     version: str = ""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class EventKind(StrEnum):
@@ -41,8 +42,7 @@ class EventKind(StrEnum):
     PROCESS_CANCELLED = "process_cancelled"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """One thing that happened to a step, or to the process itself when `step_name` is empty."""
 
     kind: EventKind
@@ -55,8 +55,7 @@ class Event:
     by: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessStepTimedOut:
+class ProcessStepTimedOut(Struct, frozen=True, kw_only=True):
     """An attempt of a step ran out of time, or its worker was lost."""
 
     process_id: str

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 import zlib
-from dataclasses import dataclass
 from typing import TypeGuard
 from uuid import uuid4
+
+from msgspec import Struct
 
 from trellis_celery import errors
 
@@ -22,8 +23,7 @@ _UNSTORABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
 _PROCESS_ID = re.compile(r"[0-9a-f]-[0-9a-f]{32}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BusinessKey:
+class BusinessKey(Struct, frozen=True, kw_only=True):
     """What makes a process the only live one of its kind: tenant, type, and the aggregate it is about."""
 
     tenant_id: str

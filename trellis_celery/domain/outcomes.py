@@ -6,9 +6,11 @@ leaves one.
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from trellis_celery import errors
 from trellis_celery.domain.events import Event, EventKind
-from trellis_celery.domain.step import DeadlineKind, ProcessStep, StepState, replace
+from trellis_celery.domain.step import DeadlineKind, ProcessStep, StepState
 from trellis_celery.domain.transitions import Transition, Verdict, is_held_by_another
 
 

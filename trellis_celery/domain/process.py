@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from trellis_celery import errors
 from trellis_celery.domain import by_hand
 from trellis_celery.domain.events import Event, EventKind
 from trellis_celery.domain.identity import BusinessKey, new_process_id
 from trellis_celery.domain.machine_clock import machine_now_ms
-from trellis_celery.domain.step import DeadlineKind, OnTimeout, ProcessStep, StepState, replace, require_duration_ms
+from trellis_celery.domain.step import DeadlineKind, OnTimeout, ProcessStep, StepState, require_duration_ms
 from trellis_celery.domain.tracker import StepTracker
 from trellis_celery.domain.transitions import Transition
 
@@ -84,8 +86,7 @@ def mark_overdue(own: ProcessStep, *, now_ms: int) -> Transition:
     return Transition(own, after, (Event(EventKind.PROCESS_OVERDUE, OWN_RECORD, 0, now_ms),))
 
 
-@dataclass(kw_only=True)
-class Process:
+class Process(Struct, kw_only=True):
     """A container of steps. Make one with `Process.start`.
 
     An object of this class is a picture of the process at one time; the methods that change a step change the picture

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from trellis_celery import errors
 from trellis_celery.domain.events import Event, EventKind
@@ -23,8 +24,7 @@ class Position(NamedTuple):
     process_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessSummary:
+class ProcessSummary(Struct, frozen=True, kw_only=True):
     """A process as a list shows it: without its steps, however many there are."""
 
     id: str
@@ -65,8 +65,7 @@ class ProcessSummary:
         return sum(self.step_counts.values())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessFilter:
+class ProcessFilter(Struct, frozen=True, kw_only=True):
     """Which processes to list; what is None does not matter.
 
     Raises InvalidIdentifier for a text that no process can have, DefinitionError for a filter that makes no sense.
@@ -122,8 +121,7 @@ class Finished(NamedTuple):
     process_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Incident:
+class Incident(Struct, frozen=True, kw_only=True):
     """A step that was given up, or that timed out and was only told, and that nobody has dealt with yet."""
 
     process: ProcessSummary
@@ -166,8 +164,7 @@ class EventGroup(NamedTuple):
     kind: EventKind
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lateness:
+class Lateness(Struct, frozen=True, kw_only=True):
     """How long it took from a deadline until the next attempt was sent: a histogram."""
 
     #: By upper bound, ms: how many took no longer than it, and longer than the bound before. The longest are missing.
@@ -177,8 +174,7 @@ class Lateness:
     sum_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stats:
+class Stats(Struct, frozen=True, kw_only=True):
     """What there is, in numbers."""
 
     processes: Mapping[ProcessGroup, int]

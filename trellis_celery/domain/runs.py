@@ -6,8 +6,10 @@ of its own retries: what is older than the record is stale.
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from trellis_celery.domain.events import Event, EventKind
-from trellis_celery.domain.step import DeadlineKind, ProcessStep, StepState, replace
+from trellis_celery.domain.step import DeadlineKind, ProcessStep, StepState
 from trellis_celery.domain.transitions import HANDOFF_MS, Transition, Verdict, is_held_by_another
 
 

@@ -5,10 +5,10 @@ A record never changes; the rules in `transitions` return the next one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from trellis_celery import errors
 from trellis_celery.domain.identity import require_identifier
@@ -60,15 +60,17 @@ class DeadlineKind(StrEnum):
     GIVING_UP = "giving_up"
 
 
-@dataclass(frozen=True)  # without slots, see `replace`
-class ProcessStep:
+class _Named(Struct, frozen=True):
+    """What is given by position. The rest of a record is given by name."""
+
+    name: str
+
+
+class ProcessStep(_Named, frozen=True, kw_only=True):
     """One step of a process.
 
     Raises DefinitionError or InvalidIdentifier if what is declared makes no sense.
     """
-
-    name: str
-    _: KW_ONLY
 
     # Declared once, never changed.
     #: Longest time one attempt may run, ms. None: as long as it likes.
@@ -153,25 +155,6 @@ class ProcessStep:
     def can_retry(self) -> bool:
         """Whether one more re-enqueue is permitted."""
         return self.retry_count < self.retries_permitted
-
-
-if TYPE_CHECKING:
-    from dataclasses import replace as replace  # noqa: PLC0414
-else:
-
-    def replace(step: ProcessStep, **changes: Any) -> ProcessStep:
-        """The record with these fields changed: `dataclasses.replace` in a seventh of the time.
-
-        Each task has its record changed several times. What was declared is not checked once more.
-        """
-        return restored({**step.__dict__, **changes})
-
-
-def restored(fields: Mapping[str, Any]) -> ProcessStep:
-    """The record with these values for all of its fields, which were checked when it was declared."""
-    step = object.__new__(ProcessStep)
-    step.__dict__.update(fields)
-    return step
 
 
 def require_duration_ms(field: str, value: object, *, none_means: str = "the default") -> int:

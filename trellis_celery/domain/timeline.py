@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from trellis_celery.domain.events import Event
 from trellis_celery.domain.process import Process
@@ -13,8 +14,7 @@ from trellis_celery.domain.timeline_rows import Mark, MarkKind, RowDrawing, Span
 __all__ = ["Mark", "MarkKind", "Span", "SpanKind", "Timeline", "TimelineRow", "timeline_of"]
 
 
-@dataclass(frozen=True, slots=True)
-class Timeline:
+class Timeline(Struct, frozen=True):
     """All spans lie within `start_ms` and `end_ms`, epoch ms; the two may be equal.
 
     A mark may lie behind `end_ms`: one that is so far off that everything else would shrink to less than half of the

@@ -7,8 +7,10 @@ several machines, so whatever it says: a step does one thing at a time, and noth
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from trellis_celery.domain.events import Event, EventKind
 from trellis_celery.domain.step import OnTimeout, ProcessStep, StepState
@@ -47,8 +49,7 @@ class MarkKind(StrEnum):
     INCIDENT_CLOSED = "incident_closed"
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """What a step did from `start_ms` to `end_ms`, epoch ms."""
 
     kind: SpanKind
@@ -62,8 +63,7 @@ class Span:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(Struct, frozen=True):
     """What happened to a step at `at_ms`, epoch ms."""
 
     kind: MarkKind
@@ -72,8 +72,7 @@ class Mark:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class TimelineRow:
+class TimelineRow(Struct, frozen=True):
     """One step: its spans never overlap; spans and marks are in the order of time."""
 
     step: ProcessStep
@@ -103,8 +102,7 @@ _OUTCOMES = {
 _ENDS = frozenset((*_OUTCOMES.values(), EventKind.STEP_GAVE_UP))
 
 
-@dataclass
-class RowDrawing:
+class RowDrawing(Struct):
     """A row while it is drawn: what is finished, and the one span that is open."""
 
     step: ProcessStep

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
+from msgspec.structs import replace
+
 from trellis_celery.domain.events import Event, EventKind
-from trellis_celery.domain.step import DeadlineKind, OnTimeout, ProcessStep, StepState, replace
+from trellis_celery.domain.step import DeadlineKind, OnTimeout, ProcessStep, StepState
 from trellis_celery.domain.transitions import HANDOFF_MS, Transition
 
 #: Between reading the time and deciding a check may take so long, and clocks of programs may differ by it.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from trellis_celery.domain.step import ProcessStep, StepState
 
 
-@dataclass(frozen=True, slots=True)
-class StepTracker:
+class StepTracker(Struct, frozen=True):
     """The record of a timed step, with what is needed to send it again.
 
     A tracker is the authority on its step; the copy of the step inside a stored process may be older.

@@ -8,8 +8,9 @@ begins again) and `timeouts` (a clock runs out); `by_hand` has those for steps t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
+
+from msgspec import Struct
 
 from trellis_celery.domain.events import Event
 from trellis_celery.domain.step import ProcessStep
@@ -30,8 +31,7 @@ class Verdict(Enum):
     UNTRACKED = auto()
 
 
-@dataclass(slots=True)  # not frozen: each task makes some, and that takes a third of the time
-class Transition:
+class Transition(Struct, frozen=True):
     """The outcome of a rule. `after is before` and no events: there is nothing to write."""
 
     before: ProcessStep

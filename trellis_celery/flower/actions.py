@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from trellis_celery.domain.process import Process
 from trellis_celery.domain.step import ProcessStep, StepState
@@ -14,8 +16,7 @@ from trellis_celery.plugin.extension import Trellis
 _LONGEST_REASON = 2_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(Struct, frozen=True, kw_only=True):
     """An action that somebody asks for."""
 
     process_id: str
@@ -27,8 +28,7 @@ class Asked:
     by: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Action:
+class Action(Struct, frozen=True, kw_only=True):
     #: As in URLs.
     name: str
     #: On the button.

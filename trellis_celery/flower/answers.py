@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
+
+from msgspec.structs import asdict
 
 from trellis_celery.domain import plain
 from trellis_celery.domain.queries import Incident, Stats
@@ -53,8 +54,8 @@ def timeline_data(timeline: Timeline) -> dict[str, Any]:
         "rows": [
             {
                 "step": row.step.name,
-                "spans": [dataclasses.asdict(span) for span in row.spans],
-                "marks": [dataclasses.asdict(mark) for mark in row.marks],
+                "spans": [asdict(span) for span in row.spans],
+                "marks": [asdict(mark) for mark in row.marks],
             }
             for row in timeline.rows
         ],

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from trellis_celery.domain.process import ProcessState
 from trellis_celery.domain.queries import Stats
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(Struct, frozen=True):
     by_state: Mapping[ProcessState, int] = field(default_factory=dict)
     overdue: int = 0
     incidents: int = 0

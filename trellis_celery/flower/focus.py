@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from trellis_celery.domain.process import Process
 from trellis_celery.domain.step import DeadlineKind, OnTimeout, ProcessStep, StepState
 from trellis_celery.domain.timeouts import MAX_DOUBLINGS
 
 
-@dataclass(frozen=True, slots=True)
-class Doing:
+class Doing(Struct, frozen=True):
     """What a step does now, in words that follow its name, and may be followed by how long it has been so."""
 
     words: str
@@ -18,8 +17,7 @@ class Doing:
     since_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Focus:
+class Focus(Struct, frozen=True):
     step: ProcessStep
     doing: Doing
     #: So many other steps are not finished, or have an incident.

@@ -6,7 +6,8 @@ What people wrote is in titles and lines as they wrote it: the template escapes 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from trellis_celery.domain.timeline import Mark, MarkKind, Span, SpanKind, Timeline, TimelineRow
 from trellis_celery.flower.wording import duration, moment, since
@@ -65,8 +66,7 @@ _AXIS_STEPS_MS = (
 _MOST_TICKS = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
+class Bar(Struct, frozen=True):
     #: Percent.
     x: str
     width: str
@@ -77,15 +77,13 @@ class Bar:
     label: str
 
 
-@dataclass(frozen=True, slots=True)
-class Sign:
+class Sign(Struct, frozen=True):
     x: str
     kind: str
     title: str
 
 
-@dataclass(frozen=True, slots=True)
-class DrawnRow:
+class DrawnRow(Struct, frozen=True):
     step_name: str
     #: Pixels from the top.
     label_y: int
@@ -98,14 +96,12 @@ class DrawnRow:
     lines: Sequence[tuple[str, str, str, str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Struct, frozen=True):
     x: str
     label: str
 
 
-@dataclass(frozen=True, slots=True)
-class Drawing:
+class Drawing(Struct, frozen=True):
     #: Pixels.
     height: int
     axis_y: int
@@ -132,8 +128,7 @@ def draw(timeline: Timeline, rows: Sequence[TimelineRow], *, now_ms: int) -> Dra
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Scale:
+class _Scale(Struct, frozen=True):
     start_ms: int
     length_ms: int
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from trellis_celery import errors
 from trellis_celery.domain.events import Event
@@ -27,8 +29,7 @@ _LOOK_INTO_S = 1.5
 LATE_AFTER_INTERVALS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Checks:
+class Checks(Struct, frozen=True):
     """When steps were last looked for that are late or lost."""
 
     last: LastCheck
@@ -40,30 +41,26 @@ class Checks:
         return self.now_ms - self.last.at_ms > LATE_AFTER_INTERVALS * self.interval_ms
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     summary: ProcessSummary
     #: None also for a process that was too large to look into, or if there was no time for it.
     focus: Focus | None
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     now_ms: int
     rows: Sequence[Row]
     #: Where the next page begins; None: this is the last.
     next: Place | None
 
 
-@dataclass(frozen=True, slots=True)
-class IncidentPage:
+class IncidentPage(Struct, frozen=True):
     now_ms: int
     incidents: Sequence[Incident]
     next: Place | None
 
 
-@dataclass(frozen=True, slots=True)
-class Story:
+class Story(Struct, frozen=True):
     """All of one process."""
 
     now_ms: int

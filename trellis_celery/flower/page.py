@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from flower.views import BaseHandler
+from msgspec import Struct
 
 from trellis_celery.domain.queries import Stats
 from trellis_celery.flower import look, security, wording
@@ -25,8 +25,7 @@ _NOTICE_COOKIE = "trellis_notice"
 _STATS_PATIENCE_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """What stands above every page: whether anybody looks for late steps, and how much there is."""
 
     checks: Checks | None

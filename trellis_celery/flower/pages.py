@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from tornado.web import authenticated
 
 from trellis_celery.domain.events import Event
@@ -79,8 +79,7 @@ class IncidentsPage(_ListHandler):
         await self.show_list("incidents", look.incidents)
 
 
-@dataclass(frozen=True, slots=True)
-class StepLine:
+class StepLine(Struct, frozen=True):
     step: ProcessStep
     doing: Doing
     #: How many attempts there may be.
@@ -88,8 +87,7 @@ class StepLine:
     actions: Sequence[Action]
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessView:
+class ProcessView(Struct, frozen=True):
     """A process as its page shows it: some of its steps, and the end of its log."""
 
     story: Story

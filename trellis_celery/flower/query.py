@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from trellis_celery import errors
 from trellis_celery.domain.identity import is_process_id
@@ -41,8 +43,7 @@ WORDS = (*_TEXTS, "state", *_FLAGS, *_TIMES, "min_age_ms", "order", "limit", "af
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where a page begins: behind this position, within this state if the list is in the order of states."""
 
     position: Position
@@ -62,8 +63,7 @@ class Place:
         return cls(Position(int(found[2]), found[3]), state)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
+class Query(Struct, frozen=True, kw_only=True):
     only: ProcessFilter = EVERYTHING
     #: Only processes that were started at least so long ago; it moves with time, other than `started_before_ms`.
     min_age_ms: int | None = None

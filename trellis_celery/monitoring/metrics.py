@@ -6,9 +6,10 @@ No label ever has a value that tells one process from another, or one tenant.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
+
+from msgspec import Struct
 
 from trellis_celery.domain.events import EventKind
 
@@ -19,8 +20,7 @@ class MetricType(StrEnum):
     HISTOGRAM = "histogram"
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
+class Metric(Struct, frozen=True):
     """One metric as it is exported. Durations are in seconds."""
 
     #: Of a histogram, what its `_bucket`, `_sum` and `_count` begin with.

@@ -6,8 +6,9 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
+
+from msgspec import Struct
 
 from trellis_celery import errors
 from trellis_celery.domain.queries import Stats
@@ -21,8 +22,7 @@ T = TypeVar("T")
 PARTS = ("check", "outbox", "archive", "stats")
 
 
-@dataclass(frozen=True, slots=True)
-class Backlog:
+class Backlog(Struct, frozen=True):
     """What waits to be told elsewhere."""
 
     count: int
@@ -30,8 +30,7 @@ class Backlog:
     age_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class Reading(Struct, frozen=True, kw_only=True):
     """What the store said. A part is None if the store has no such thing, or could not say."""
 
     is_up: bool = False

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import quote
 
 from celery import Celery
 from kombu import Exchange
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from trellis_celery.domain.events import Event
 from trellis_celery.plugin import broker
@@ -28,8 +29,7 @@ PROTOCOL = 1
 _LONGEST_WORD = 110
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventMessage:
+class EventMessage(Struct, frozen=True, kw_only=True):
     """The body of a message, as JSON. Fields are only ever added."""
 
     v: int

@@ -9,8 +9,10 @@ because anybody who can write there can write this.
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from trellis_celery import errors
 from trellis_celery.domain.identity import is_process_id
@@ -26,8 +28,7 @@ MAX_TRACEPARENT_LENGTH = 512
 MAX_RUN_ID_LENGTH = 32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
+class Header(Struct, frozen=True, kw_only=True):
     process_id: str
     process_type: str
     #: The step that this message, or the task that sent it, does; None if neither does one.

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery
+from msgspec import Struct
+from msgspec.structs import replace
 
 from trellis_celery import errors
 from trellis_celery.domain import runs
@@ -57,8 +58,7 @@ def _tracking(send_task_message: Any, trellis: Trellis) -> Any:
     return tracking_send_task_message
 
 
-@dataclass(frozen=True, slots=True)
-class _Sender:
+class _Sender(Struct, frozen=True):
     """The code that sends a task, as far as it is within a process."""
 
     #: The process of the `with` block.

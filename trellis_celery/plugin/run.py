@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from secrets import token_hex
 from typing import Any
 
 from celery.exceptions import Ignore
+from msgspec.structs import replace
 
 from trellis_celery import errors
 from trellis_celery.domain import outcomes, runs

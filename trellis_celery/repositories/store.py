@@ -36,8 +36,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from math import inf
+
+from msgspec.structs import replace
 
 from trellis_celery import errors
 from trellis_celery.domain.events import Event, EventKind

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from trellis_celery import errors
 from trellis_celery.domain.events import Event
@@ -29,8 +30,7 @@ MAX_UNAVAILABLE = 2
 INCIDENTS_A_PAGE = 1_000
 
 
-@dataclass(slots=True)
-class HistoryReport:
+class HistoryReport(Struct):
     """What one pass did, and what is left."""
 
     archived: int = 0

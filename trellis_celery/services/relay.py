@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from trellis_celery.ports import Clock, Outbox, Unrelayed
 
@@ -32,8 +33,7 @@ class ClockedOutbox(Outbox, Clock, Protocol):
     """A store that is an outbox."""
 
 
-@dataclass(slots=True)
-class RelayReport:
+class RelayReport(Struct):
     """What one pass did, and what is left."""
 
     relayed: int = 0

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
+from msgspec.structs import replace
 
 from trellis_celery import errors
 from trellis_celery.domain import timeouts
 from trellis_celery.domain.events import Event, EventKind
-from trellis_celery.domain.step import OnTimeout, ProcessStep, replace
+from trellis_celery.domain.step import OnTimeout, ProcessStep
 from trellis_celery.domain.transitions import Transition
 from trellis_celery.ports import Attempt, AttemptSpan, Change, Due, ProcessStore, SpanOutcome, StepKey, Tracer
 
 
-@dataclass(frozen=True, slots=True)
-class _Begun:
+class _Begun(Struct, frozen=True):
     span: AttemptSpan
     outcome: SpanOutcome
     #: The event that tells that the attempt timed out.

@@ -11,8 +11,9 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
+
+from msgspec import Struct, field
 
 from trellis_celery import errors
 from trellis_celery.domain import outcomes, timeouts, transitions
@@ -47,8 +48,7 @@ MAX_BATCHES = 100
 MAX_OVERTAKEN = 5
 
 
-@dataclass(slots=True)
-class CheckReport:
+class CheckReport(Struct):
     """What one pass did."""
 
     #: Sent again as the next attempt.
@@ -69,8 +69,7 @@ class CheckReport:
         return self.retried + self.backed_off + self.gave_up + self.alerted
 
 
-@dataclass(frozen=True, slots=True)
-class _Claim:
+class _Claim(Struct, frozen=True):
     """A due step that this pass has won."""
 
     key: StepKey
@@ -81,8 +80,7 @@ class _Claim:
     due_since_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Sent:
+class _Sent(Struct, frozen=True):
     """A step whose message was sent again."""
 
     claim: _Claim
@@ -101,8 +99,7 @@ class _Sent:
         return timeouts.log_sent(current, attempt=claimed.attempt, is_copy=is_copy, now_ms=self.at_ms)
 
 
-@dataclass(slots=True)
-class _Batch:
+class _Batch(Struct):
     report: CheckReport
     now_ms: int
     claims: list[_Claim] = field(default_factory=list)

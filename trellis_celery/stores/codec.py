@@ -7,17 +7,17 @@ wrote and the other way round.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from operator import attrgetter
 from typing import Any
 
 import msgspec
+from msgspec.structs import asdict, replace
 
 from trellis_celery import errors
 from trellis_celery.domain.events import Event, EventKind
 from trellis_celery.domain.identity import BusinessKey
-from trellis_celery.domain.step import DeadlineKind, OnTimeout, ProcessStep, StepState, replace, restored
+from trellis_celery.domain.step import DeadlineKind, OnTimeout, ProcessStep, StepState
 
 FORMAT = 1
 
@@ -98,9 +98,9 @@ def load_step(data: bytes | str, *, name: str, version: int) -> ProcessStep:
         raise errors.CorruptRecord(key=name, problem=str(error)) from None
     if stored.format != FORMAT:
         raise errors.CorruptRecord(key=name, problem=f"format {stored.format} is not known to this release")
-    fields = msgspec.structs.asdict(stored)
+    fields = asdict(stored)
     del fields["format"]
-    return restored({**fields, "name": name, "version": version})
+    return ProcessStep(name, version=version, **fields)
 
 
 def dump_event(event: Event) -> bytes:
@@ -115,7 +115,7 @@ def kept_event(event: Event) -> Event:
     detail, by = _shorten(event.detail), _shorten(event.by)
     if (detail, by) == (event.detail, event.by):
         return event
-    return dataclasses.replace(event, detail=detail or "", by=by or "")
+    return replace(event, detail=detail or "", by=by or "")
 
 
 def load_event(data: bytes) -> Event:

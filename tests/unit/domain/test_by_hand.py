@@ -1,6 +1,5 @@
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from tests.unit.domain.steps import CANCELLED, COMPLETED, FAILED, PENDING, RUNNING, TERMINAL
 from trellis_celery import errors

@@ -1,7 +1,7 @@
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.unit.domain.steps import COMPLETED, PENDING, QUEUED, RUNNING, SECOND, TERMINAL, kinds
 from trellis_celery.domain import outcomes, runs

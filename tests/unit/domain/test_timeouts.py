@@ -1,6 +1,5 @@
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from tests.unit.domain.steps import kinds
 from trellis_celery.domain import outcomes, runs, timeouts

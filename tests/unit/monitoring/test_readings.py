@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from trellis_celery import ProcessService, ProcessStep, errors
 from trellis_celery.domain.queries import Stats

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from trellis_celery.domain.process import Process
 from trellis_celery.domain.step import ProcessStep

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from celery.exceptions import Ignore
+from msgspec.structs import replace
 
 from trellis_celery.plugin.headers import Header
 from trellis_celery.plugin.run import Run

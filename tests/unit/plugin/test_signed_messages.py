@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
 from celery import Celery
+from msgspec.structs import replace
 
 from tests.support.waiting import eventually
 from trellis_celery import ProcessHandle, ProcessType, Step, Trellis, process_step

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from tests.support.traces import Traces, attribute, links, parent_id, span_id, trace_id
 from tests.unit.services.test_timeouts import TIMED, WORKER_LOST_MS

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from trellis_celery import errors
 from trellis_celery.plugin.extension import Trellis
@@ -14,8 +15,7 @@ from trellis_celery.settings import PREFIX, Settings
 _STORES = "trellis_celery.stores."
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     #: "store", "processes", "trackers" or "archive".
     role: str
     #: The setting that names it.

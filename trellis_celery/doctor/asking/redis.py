@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from redis import RedisError
 from redis.cluster import RedisCluster
 from redis.sentinel import SentinelConnectionPool
@@ -29,8 +29,7 @@ def ping(thing: Any) -> None:
         thing.client.time()
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
+class Server(Struct, frozen=True):
     """One that takes writes."""
 
     #: Its place in a cluster; empty if it is the only one.

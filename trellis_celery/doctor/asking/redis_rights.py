@@ -8,11 +8,11 @@ script, where the server can say it since Redis 7.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
 from importlib.resources import files
 from typing import Any
 
+from msgspec import Struct
 from redis import RedisError
 from redis.cluster import RedisCluster
 from redis.exceptions import NoPermissionError, ResponseError
@@ -67,8 +67,7 @@ class _Denied(Enum):
     KEY = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
+class _Call(Struct, frozen=True):
     """A command as it would be sent."""
 
     command: str

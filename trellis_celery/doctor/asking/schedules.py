@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from importlib import import_module
 from typing import Any
 
 from celery.schedules import maybe_schedule, schedule
+from msgspec.structs import replace
 
 from trellis_celery.doctor.beat import BeatFacts, EntryFacts
 from trellis_celery.doctor.steps import DeclaredFacts

@@ -9,8 +9,10 @@ is learnt from the failure, and the transaction is made again.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from trellis_celery import errors
 from trellis_celery.domain.identity import is_process_id
@@ -29,8 +31,7 @@ from trellis_celery.stores.dynamodb.values import Item, expressions, packed_item
 _HEAD, _STEP, _LIVE = range(3)
 
 
-@dataclass(slots=True)
-class _Attempt:
+class _Attempt(Struct):
     """What the next transaction is made from."""
 
     head: Head

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from trellis_celery import errors
 from trellis_celery.domain.process import OWN_RECORD, Process
@@ -26,8 +27,7 @@ PARTS_IN_TRANSACTION = 6
 MOST_PARTS = 40
 
 
-@dataclass(frozen=True, slots=True)
-class Definition:
+class Definition(Struct, frozen=True):
     #: By name, in the order of declaration, the process's own record under the empty name.
     records: Mapping[str, str]
     metadata: Mapping[str, Any]

@@ -8,8 +8,9 @@ occur, or any of a finished process, demands the very counts that it was made fr
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from trellis_celery import errors
 from trellis_celery.domain.identity import BusinessKey
@@ -22,8 +23,7 @@ from trellis_celery.stores.dynamodb.values import Item, Value, assignments, expr
 _COUNTS = tuple(f"n{bit}" for bit in range(classes.BITS))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
+class Head(Struct, frozen=True, kw_only=True):
     process_id: str
     key: BusinessKey
     started_at_ms: int

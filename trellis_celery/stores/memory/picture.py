@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from trellis_celery.domain.process import Process
 from trellis_celery.stores import codec

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import islice
 from threading import Lock
+
+from msgspec.structs import replace
 
 from trellis_celery import errors
 from trellis_celery.domain.events import Event

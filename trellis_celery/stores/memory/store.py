@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from itertools import islice
 from threading import Lock
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from trellis_celery import errors
 from trellis_celery.domain.events import Event, EventKind
@@ -41,8 +43,7 @@ from trellis_celery.stores.tallies import (
 )
 
 
-@dataclass(slots=True)
-class _Stored:
+class _Stored(Struct):
     process: Process
     log: list[Event]
     messages: dict[str, bytes] = field(default_factory=dict)

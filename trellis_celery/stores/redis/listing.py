@@ -8,7 +8,8 @@ call things is in them as a digest only, so what is found has to be compared wit
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from trellis_celery.domain.process import Process
 from trellis_celery.domain.queries import Position, ProcessFilter
@@ -50,8 +51,7 @@ def entries(seed: bytes, class_number: int) -> tuple[bytes, bytes, bytes]:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(Struct, frozen=True):
     """A list within one shard: the entries that begin with `start`."""
 
     shard: str

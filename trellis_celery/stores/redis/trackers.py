@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from importlib.resources import files
 from itertools import chain
 from typing import Any
 from uuid import uuid4
+
+from msgspec.structs import replace
 
 from trellis_celery import errors
 from trellis_celery.domain.events import Event

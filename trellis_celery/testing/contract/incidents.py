@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from trellis_celery.domain import outcomes, timeouts
 from trellis_celery.domain.events import EventKind

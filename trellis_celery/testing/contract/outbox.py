@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import cast
 
 import pytest
+from msgspec.structs import replace
 
 from trellis_celery.domain.events import EventKind
 from trellis_celery.domain.process import Process

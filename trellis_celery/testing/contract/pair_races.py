@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 import pytest
+from msgspec import Struct
 
 from trellis_celery import errors
 from trellis_celery.domain.process import OWN_ENDS, OWN_RECORD, Process
@@ -89,8 +89,7 @@ class PairRacePromises:
                 pair.clear(process)
 
 
-@dataclass
-class _Rival:
+class _Rival(Struct):
     """Works on the same process at the same time, and may be killed on the way."""
 
     pair: Pair

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from trellis_celery import errors
 from trellis_celery.domain import outcomes
@@ -46,8 +48,7 @@ class Crash(BaseException):
 Interruption = Callable[[Callable[[], Any]], Any]
 
 
-@dataclass
-class Wire:
+class Wire(Struct):
     """What a store says to its repositories: counted, and interrupted where a test wants it to be."""
 
     calls: int = 0
@@ -84,8 +85,7 @@ class _Tapped:
         return lambda *args, **kwargs: self._wire.carry(lambda: method(*args, **kwargs), is_write=name in WRITES)
 
 
-@dataclass
-class Pair:
+class Pair(Struct):
     """Two repositories, and the stores over them: each as in a program of its own."""
 
     processes: ProcessRepository

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import pytest
+from msgspec import Struct
 
 from trellis_celery.domain.process import Process
 from trellis_celery.domain.step import ProcessStep
@@ -28,8 +28,7 @@ from trellis_celery.testing.contract.builders import (
 )
 
 
-@dataclass(frozen=True)
-class _Scene:
+class _Scene(Struct, frozen=True):
     """A store with something in it for each operation to work on."""
 
     store: ProcessStore

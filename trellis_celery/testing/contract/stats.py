@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from trellis_celery.domain.events import EventKind
 from trellis_celery.domain.process import ProcessState

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
+
+from msgspec import Struct, field
 
 from trellis_celery.domain.process import Process
 from trellis_celery.stores.dynamodb.calls import Calls
@@ -22,8 +23,7 @@ BYTES_IN_TRANSACTION = 3_000_000
 RECENT_STEPS = 50_000
 
 
-@dataclass(slots=True)
-class Rewriting:
+class Rewriting(Struct):
     """How a process's groups become those of its next version."""
 
     #: As they are read again: long texts are cut as they are stored.

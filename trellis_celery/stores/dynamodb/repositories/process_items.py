@@ -6,8 +6,10 @@ Lists read it as they read a head of the store; its keys and partitions have a p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from trellis_celery import errors
 from trellis_celery.domain.identity import BusinessKey
@@ -58,8 +60,7 @@ def clock(process_id: str, due_ms: int | None) -> dict[str, Any]:
     return {} if due_ms is None else {"due": shard, "due_ms": due_ms}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredHead:
+class StoredHead(Struct, frozen=True, kw_only=True):
     summary: Head
     version: int
     own: ProcessStep
