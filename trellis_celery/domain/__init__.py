@@ -1,1 +1,1 @@
-"""The rules of processes and steps: the standard library and records of msgspec, no I/O, `now_ms` always an argument."""
+"""The rules of processes and steps: standard library and msgspec's records, no I/O, `now_ms` always an argument."""
