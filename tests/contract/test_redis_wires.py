@@ -54,14 +54,18 @@ def test_an_error_that_is_the_reply_costs_no_connection(wires: Wires) -> None:
     assert wires.call("CLIENT", "ID") == first
 
 
+def wait_until_interrupted(wires: Wires, after_s: float) -> None:
+    signal.setitimer(signal.ITIMER_REAL, after_s)
+    wires.call("BLPOP", "nothing", "5")
+
+
 @pytest.mark.parametrize("after_s", [0.0005, 0.05])
 def test_a_call_that_a_time_limit_breaks_off_leaves_no_reply_for_the_next(wires: Wires, after_s: float) -> None:
     wires.call("PING")
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
-        signal.setitimer(signal.ITIMER_REAL, after_s)
         with pytest.raises(Interrupted):
-            wires.call("BLPOP", "nothing", "5")
+            wait_until_interrupted(wires, after_s)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -52,8 +52,18 @@ MUTANTS = [
     mutant("a reopened process waits", COMMIT, "redis.call('ZREM', KEYS[8], change.process)", ""),
     mutant("a changed process stays archived", COMMIT, "redis.call('ZREM', KEYS[9], change.process)", ""),
     mutant("a process is changed twice at one time", COMMIT, "math.max(now,", "math.min(now,"),
-    mutant("the business key is never freed", COMMIT, "elseif holder == change.process then", "elseif false then"),
-    mutant("the business key of others is freed", COMMIT, "elseif holder == change.process then", "else"),
+    mutant(
+        "the business key is never freed",
+        COMMIT,
+        "elseif is_terminal and holder == change.process then",
+        "elseif false then",
+    ),
+    mutant(
+        "the business key of others is freed",
+        COMMIT,
+        "elseif is_terminal and holder == change.process then",
+        "elseif is_terminal then",
+    ),
     mutant(
         "a reopened process takes the key from others",
         COMMIT,
