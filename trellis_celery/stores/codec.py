@@ -100,7 +100,10 @@ def load_step(data: bytes | str, *, name: str, version: int) -> ProcessStep:
         raise errors.CorruptRecord(key=name, problem=f"format {stored.format} is not known to this release")
     fields = asdict(stored)
     del fields["format"]
-    return ProcessStep(name, version=version, **fields)
+    try:
+        return ProcessStep(name, version=version, **fields)
+    except (errors.DefinitionError, errors.InvalidIdentifier) as error:  # one that was never written is checked
+        raise errors.CorruptRecord(key=name, problem=str(error)) from None
 
 
 def dump_event(event: Event) -> bytes:

@@ -114,6 +114,15 @@ def test_a_record_of_an_unknown_format_is_corrupt() -> None:
         codec.load_step(json.dumps(data), name="step", version=1)
 
 
+@pytest.mark.parametrize(("name", "timeout_ms"), [("step", -5), ("step\n", 5)])
+def test_a_record_that_could_not_have_been_declared_is_corrupt(name: str, timeout_ms: int) -> None:
+    data = json.loads(codec.dump_step(ProcessStep("step")))
+    data[1] = timeout_ms
+
+    with pytest.raises(errors.CorruptRecord, match=r"timeout_ms|step name"):
+        codec.load_step(json.dumps(data), name=name, version=0)
+
+
 def test_a_state_that_is_not_known_is_corrupt() -> None:
     data = codec.dump_step(ProcessStep("step", state=StepState.FAILED)).replace(b'"failed"', b'"paused"')
 
