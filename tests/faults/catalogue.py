@@ -127,7 +127,10 @@ APPLICATION = {
     "A15": Row("A task is revoked, running or not", "the step is cancelled and not sent again"),
     "A16": Row("Eager tasks, `apply()`, a direct call", "tracked, or plainly a function call"),
     "A17": Row("A transaction of the app is rolled back", "what waited for its commit is not registered"),
-    "A18": Row("A program forks after it was connected", "the child has a connection of its own"),
+    "A18": Row(
+        "A program forks after it was connected, or while a thread is inside kombu",
+        "the child has a connection of its own, and waits for no lock that only its parent could give back",
+    ),
     "A19": Row("The archive is down, slow, or of an old schema", "work goes on, what waits is archived later"),
     "A20": Row("History grows", "retention removes every key, a bounded number at a time"),
     "A21": Row("The result backend is down", "steps start and complete as before"),

@@ -13,14 +13,11 @@ import sys
 import traceback
 from collections.abc import Callable
 from enum import Enum, StrEnum, auto
-from threading import RLock
 from typing import Any
 
 import redis
-from kombu import Connection, pools
+from kombu import pools
 from kombu.exceptions import OperationalError
-from kombu.transport.redis import Channel
-from kombu.utils.objects import cached_property
 from redis.connection import AbstractConnection
 
 from trellis_celery import errors
@@ -84,7 +81,6 @@ def _child(app: Any, operation: Callable[[], object], point: int, moment: Moment
     try:
         app._after_fork()  # the parent's connections are the parent's
         pools.reset()
-        _renew_locks()
         trap = _Trap(point, moment)
         trap.set()
         try:
@@ -101,14 +97,6 @@ def _child(app: Any, operation: Callable[[], object], point: int, moment: Moment
     finally:
         sys.__stderr__.flush()  # type: ignore[union-attr]
     os._exit(code)
-
-
-def _renew_locks() -> None:
-    """A thread of the test that held a lock of kombu's as this program began is not here to give it back."""
-    for owner in (*Channel.__mro__, *Connection.__mro__):
-        for each in vars(owner).values():
-            if isinstance(each, cached_property):
-                each.lock = RLock()
 
 
 class _Trap:

@@ -20,7 +20,7 @@ from trellis_celery.domain.queries import Position, ProcessFilter, ProcessSummar
 from trellis_celery.monitoring.celery_events import CeleryEventSink
 from trellis_celery.monitoring.log import LogSink
 from trellis_celery.monitoring.signals import SignalSink
-from trellis_celery.plugin import beat, broker
+from trellis_celery.plugin import beat, broker, forks
 from trellis_celery.plugin import signals as receivers
 from trellis_celery.plugin.bindings import Bindings
 from trellis_celery.plugin.exchange import ExchangeAnnouncer
@@ -88,6 +88,7 @@ class Trellis:
         self._guarded = 0
         app.trellis = self  # type: ignore[attr-defined]
         receivers.connect()
+        forks.watch()
         track_publishing(app, self)
         app.steps["worker"].add(KeepAlive)
         for signal, receiver in (
