@@ -2,7 +2,8 @@
 
 Programs that import the one, and both, in turns, each on the same core: the time from the interpreter's start to the
 end of the imports, all of them compiled before. Beside it, one that says no more than `import celery`, which by itself
-loads next to nothing.
+loads next to nothing. And both without Python's collector of garbage, which goes through all that Celery has made when
+enough has come to it: now, or in whatever the program does next.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from benchmarks.harness import Figures, Size, answer
 from benchmarks.turns import in_turns, one_core, spread
 
 _SAY = "import sys, time; print(time.perf_counter() - began, len(sys.modules))"
+_APP = "import celery; celery.Celery(broker='redis://localhost').connection().transport"
 PROGRAMS = {
     "import celery": "import celery",
-    "an app": "import celery; celery.Celery(broker='redis://localhost').connection().transport",
-    "an app and trellis": (
-        "import celery; celery.Celery(broker='redis://localhost').connection().transport; import trellis_celery"
-    ),
     "import celery and trellis": "import celery, trellis_celery",
+    "an app": _APP,
+    "an app and trellis": f"{_APP}; import trellis_celery",
+    "an app, uncollected": f"import gc; gc.disable(); {_APP}",
+    "an app and trellis, uncollected": f"import gc; gc.disable(); {_APP}; import trellis_celery",
 }
 
 
@@ -45,7 +47,10 @@ def measure(*, rounds: int) -> Figures:
     return {
         "ms": {name: spread(times, digits=1) for name, times in found.items()},
         "modules": modules,
-        "beyond an app, ms": _beyond(found["an app and trellis"], found["an app"]),
+        "beyond an app, ms": {
+            name: _beyond(found[name], found[name.replace(" and trellis", "")])
+            for name in ("an app and trellis", "an app and trellis, uncollected")
+        },
         "beyond import celery, ms": _beyond(found["import celery and trellis"], found["import celery"]),
     }
 

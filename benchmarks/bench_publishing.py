@@ -1,7 +1,8 @@
 """What does tracking add to `delay()`: tasks bound to the steps of a process, and one of an app without trellis?
 
 One process on one core with the servers, blocks in turns. A process is started before its block: that is another
-question's. A second server on another machine would make both slower, and the ratio better.
+question's. A task that asks is plain, and makes one round trip to the store and nothing else, as any tracking must that
+keeps the message before it goes out. A second server on another machine would make all slower, and the ratios better.
 """
 
 from __future__ import annotations
@@ -21,19 +22,36 @@ def measure(*, processes: int, rounds: int) -> Figures:
 def _run(broker: Broker, *, processes: int, rounds: int) -> Figures:
     with one_core(), cluster("benchmarks.apps.parcels", broker=broker) as on:
         tasks = processes * len(on.module.STEPS)
-        tracked, plain = in_turns(_tracked(on, processes), lambda: timed(lambda: _plain(on, tasks)), rounds=rounds)
+        times = dict(
+            zip(
+                ("tracked", "plain", "asking"),
+                in_turns(
+                    _tracked(on, processes),
+                    lambda: timed(lambda: _plain(on, tasks)),
+                    lambda: timed(lambda: _asking(on, tasks)),
+                    rounds=rounds,
+                ),
+                strict=True,
+            )
+        )
         on.module.bare.close()
     return {
         "us_per_task": {
-            "tracked": spread([each / tasks * 1e6 for each in tracked], digits=1),
-            "plain": spread([each / tasks * 1e6 for each in plain], digits=1),
+            kind: spread([each / tasks * 1e6 for each in taken], digits=1) for kind, taken in times.items()
         },
-        "rate_to_plain": ratios(plain, tracked),
+        "rate_to_plain": {kind: ratios(times["plain"], times[kind]) for kind in ("tracked", "asking")},
     }
 
 
 def _plain(on: Cluster, tasks: int) -> None:
     for number in range(tasks):
+        on.module.fetch_untracked.delay(f"{number}")
+
+
+def _asking(on: Cluster, tasks: int) -> None:
+    ask = on.trellis.store.client.register_script("return 1")  # type: ignore[attr-defined]
+    for number in range(tasks):
+        ask()
         on.module.fetch_untracked.delay(f"{number}")
 
 
