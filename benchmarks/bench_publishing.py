@@ -22,18 +22,12 @@ def measure(*, processes: int, rounds: int) -> Figures:
 def _run(broker: Broker, *, processes: int, rounds: int) -> Figures:
     with one_core(), cluster("benchmarks.apps.parcels", broker=broker) as on:
         tasks = processes * len(on.module.STEPS)
-        times = dict(
-            zip(
-                ("tracked", "plain", "asking"),
-                in_turns(
-                    _tracked(on, processes),
-                    lambda: timed(lambda: _plain(on, tasks)),
-                    lambda: timed(lambda: _asking(on, tasks)),
-                    rounds=rounds,
-                ),
-                strict=True,
-            )
-        )
+        blocks = {
+            "tracked": _tracked(on, processes),
+            "plain": lambda: timed(lambda: _plain(on, tasks)),
+            "asking": lambda: timed(lambda: _asking(on, tasks)),
+        }
+        times = dict(zip(blocks, in_turns(*blocks.values(), rounds=rounds), strict=True))
         on.module.bare.close()
     return {
         "us_per_task": {
