@@ -34,9 +34,9 @@ from trellis_celery.stores.redis.connect import connect
 from trellis_celery.stores.redis.keys import Keys, shard_of
 from trellis_celery.testing.contract import builders
 
-TIMEOUT_MS = 400
+TIMEOUT_MS = 2_000
 #: What a busy machine may add to a time limit.
-SLACK_MS = 1_500
+SLACK_MS = 2_500
 PREFIX = "faults"
 TIMED = ProcessStep("step", timeout_ms=1_000, retries_permitted=2)
 

@@ -21,7 +21,7 @@ from trellis_celery.stores.redis.trackers import RedisStepTrackerRepository, Tra
 from trellis_celery.testing.contract import builders
 
 #: Of a whole call: each of its two tries may take half of it.
-TIMEOUT_MS = 400
+TIMEOUT_MS = 2_000
 
 
 @pytest.fixture
