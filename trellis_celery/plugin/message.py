@@ -59,15 +59,24 @@ def load(data: bytes) -> Message:
     return message
 
 
-def capture(body: Any, options: Mapping[str, Any]) -> Message:
-    """The message that `Producer.publish(body, **options)` would send."""
+def encode(body: Any, options: Mapping[str, Any]) -> tuple[bytes, dict[str, Any]]:
+    """The body as `Producer.publish(body, **options)` would send it, and the options with which it is sent as it is.
+
+    How it was compressed is written into the headers, as kombu does.
+    """
     options = dict(options)
     content_type, content_encoding, encoded = dumps(body, serializer=options.pop("serializer", None))
     data = encoded.encode(content_encoding) if isinstance(encoded, str) else encoded
-    headers = dict(options.pop("headers"))
     if compression := options.pop("compression", None):
-        data, headers["compression"] = compress(data, compression)
-    headers["eta"] = None
+        data, options["headers"]["compression"] = compress(data, compression)
+    return data, {**options, "content_type": content_type, "content_encoding": content_encoding}
+
+
+def capture(data: bytes, options: Mapping[str, Any]) -> Message:
+    """The message that `Producer.publish(data, **options)` would send. Both are as `encode` returns them."""
+    options = dict(options)
+    content_type, content_encoding = options.pop("content_type"), options.pop("content_encoding")
+    headers = {**options.pop("headers"), "eta": None}
     exchange, routing_key = _destination(options.pop("exchange", ""), options.pop("routing_key", ""))
     properties = {name: value for name, value in options.items() if name not in _NOT_STORED and value is not None}
     return Message(

@@ -122,7 +122,7 @@ class _TrackingProducer:
     def publish(self, body: Any, **options: Any) -> Any:
         publication = _Publication(self._task_name, body, options, self._sender, self._trellis)
         if publication.task_id is not None:
-            publication.track()
+            body, options = publication.track()
         elif isinstance(body, dict) and "task" in body:  # else it is an event
             publication.refuse_old_protocol()
         return self._producer.publish(body, **options)
@@ -140,8 +140,12 @@ class _Publication:
         self._trellis = trellis
         self.task_id: str | None = self._headers.get("id")
 
-    def track(self) -> None:
-        """Write the header, after the store knows that the message is coming.
+    @cached_property
+    def _encoded(self) -> tuple[bytes, dict[str, Any]]:
+        return message.encode(self._body, self._options)
+
+    def track(self) -> tuple[bytes, dict[str, Any]]:
+        """Write the header, after the store knows that the message is coming; return what to publish.
 
         A store that cannot be written is logged and counted, and the message goes out; the store is told later. With
         `trellis_strict` the error is raised instead, and nothing is sent.
@@ -157,6 +161,7 @@ class _Publication:
                 if isinstance(error, errors.StoreUnavailable):
                     self._tell_later(header)
         headers.write(header, self._headers, self._trellis.signer)
+        return self._encoded
 
     def _tell_later(self, header: Header) -> None:
         """Have the message's clock started when the store is back, and before it hears how the sending run ended."""
@@ -244,7 +249,8 @@ class _Publication:
     def _stored_message(self, header: Header) -> bytes:
         """With no more of the header than is needed to write it anew: the rest is in the record by then."""
         of_process = {headers.NAME: header.without_step().to_wire()}
-        return message.capture(self._body, {**self._options, "headers": {**self._headers, **of_process}}).dump()
+        data, options = self._encoded
+        return message.capture(data, {**options, "headers": {**self._headers, **of_process}}).dump()
 
     def _rule(self, header: Header, *, is_late: bool = False) -> Rule:
         """What the message makes of its step. `is_late`: it has gone out before the store is told."""

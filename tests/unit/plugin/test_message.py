@@ -22,46 +22,57 @@ def options(**more: Any) -> dict[str, Any]:
     }
 
 
+def captured(**more: Any) -> message.Message:
+    return message.capture(*message.encode(BODY, options(**more)))
+
+
 @pytest.mark.parametrize("serializer", ["json", "pickle", "msgpack", "yaml"])
 def test_a_captured_message_has_the_bytes_that_kombu_would_send(serializer: str) -> None:
     from kombu.serialization import dumps
 
     _, encoding, expected = dumps(BODY, serializer=serializer)
 
-    captured = message.load(message.capture(BODY, options(serializer=serializer)).dump())
+    stored = message.load(captured(serializer=serializer).dump())
 
-    assert captured.body == (expected.encode(encoding) if isinstance(expected, str) else expected)
-    assert captured.content_encoding == encoding
+    assert stored.body == (expected.encode(encoding) if isinstance(expected, str) else expected)
+    assert stored.content_encoding == encoding
 
 
 def test_a_compressed_message_is_kept_compressed_and_says_how() -> None:
     from kombu.compression import decompress
     from kombu.utils import json
 
-    captured = message.capture(BODY, options(compression="zlib"))
+    compressed = captured(compression="zlib")
 
-    kind = json.loads(captured.headers)["compression"]
-    assert decompress(captured.body, kind) == message.capture(BODY, options()).body
+    kind = json.loads(compressed.headers)["compression"]
+    assert decompress(compressed.body, kind) == captured().body
+
+
+def test_the_message_that_is_sent_says_how_it_was_compressed() -> None:
+    before = options(compression="zlib")
+
+    _, after = message.encode(BODY, before)
+
+    assert after["headers"]["compression"] == "application/x-gzip"
+    assert "compression" not in after, "or it would be compressed twice"
+    assert "serializer" not in after
 
 
 def test_what_belongs_to_one_sending_is_not_kept() -> None:
     from kombu.utils import json
 
-    captured = message.capture(
-        BODY,
-        options(retry=True, retry_policy={"max_retries": 3}, declare=["queue"], timeout=1, expiration=2.0, priority=7),
+    stored = captured(
+        retry=True, retry_policy={"max_retries": 3}, declare=["queue"], timeout=1, expiration=2.0, priority=7
     )
 
-    assert json.loads(captured.properties) == {"delivery_mode": 2, "priority": 7}
-    assert json.loads(captured.headers)["eta"] is None
+    assert json.loads(stored.properties) == {"delivery_mode": 2, "priority": 7}
+    assert json.loads(stored.headers)["eta"] is None
 
 
 def test_a_message_on_its_way_through_rabbitmqs_delays_is_kept_for_its_own_queue() -> None:
-    delayed = options(exchange=Exchange("celery_delayed_27", type="topic"), routing_key="0." * 27 + "1.mail.urgent")
+    delayed = captured(exchange=Exchange("celery_delayed_27", type="topic"), routing_key="0." * 27 + "1.mail.urgent")
 
-    captured = message.capture(BODY, delayed)
-
-    assert (captured.exchange, captured.routing_key) == ("", "mail.urgent")
+    assert (delayed.exchange, delayed.routing_key) == ("", "mail.urgent")
 
 
 def test_the_digest_is_of_the_arguments_alone() -> None:
@@ -82,7 +93,7 @@ def test_bytes_that_are_no_message_are_unsendable(data: bytes) -> None:
 def test_a_message_of_a_later_release_is_unsendable_and_says_why() -> None:
     import msgspec
 
-    later = msgspec.structs.replace(message.capture(BODY, options()), format=2)
+    later = msgspec.structs.replace(captured(), format=2)
 
     with pytest.raises(errors.MessageUnsendable, match="format 2"):
         message.load(later.dump())

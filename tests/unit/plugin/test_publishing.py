@@ -1,13 +1,19 @@
 from __future__ import annotations
 
 import copy
+import pickle
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from celery import Celery, signals
+from kombu import serialization
+from kombu.compression import decompress
 
 from trellis_celery import ProcessType, Step, Trellis, process_step
-from trellis_celery.plugin import headers
+from trellis_celery.plugin import headers, message
 from trellis_celery.plugin.headers import read
+from trellis_celery.ports import StepKey
 
 
 class Intake(ProcessType):
@@ -31,6 +37,45 @@ def test_headers_that_the_caller_gives_are_not_written_to() -> None:
 
     assert given == before
     assert process.steps["check"].task_id is not None
+
+
+@pytest.fixture
+def encoded() -> Iterator[list[Any]]:
+    """What a serializer of the name "noting" was given."""
+    given: list[Any] = []
+
+    def encode(data: Any) -> bytes:
+        given.append(data)
+        return pickle.dumps(data)
+
+    serialization.register("noting", encode, pickle.loads, content_type="application/x-noting")
+    yield given
+    serialization.unregister("noting")
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_message_is_encoded_once_and_goes_out_as_it_is_stored(encoded: list[Any], compression: str | None) -> None:
+    app = Celery("publishing", broker="memory://", set_as_current=False)
+    app.conf.update(trellis_url="memory://", task_default_queue=f"noting-{compression}")
+    trellis = Trellis(app)
+    process = trellis.start_process(Intake, tenant_id="t", aggregate_type="Referral", aggregate_id="3")
+
+    @process_step(Intake.check)
+    @app.task(shared=False, name="check")
+    def check(letter: str) -> None: ...
+
+    with process:
+        check.apply_async(("A" * 1_000,), serializer="noting", compression=compression)
+
+    (data,) = trellis.store.load_messages([StepKey(process.id, "check")])
+    stored = message.load(data or b"")
+    with app.connection_for_read() as connection:
+        sent = connection.default_channel.basic_get(f"noting-{compression}")
+    kind = sent.headers.get("compression")
+    assert (kind is None) == (compression is None)
+    assert sent.body == (decompress(stored.body, kind) if kind else stored.body), "kombu shows it decompressed, once"
+    assert sent.content_type == stored.content_type
+    assert len([data for data in encoded if len(data) == 3]) == 1, "the other is of the arguments alone, for a digest"
 
 
 def test_the_next_task_of_a_chain_may_be_one_that_only_another_worker_knows() -> None:
