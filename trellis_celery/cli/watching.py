@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-import time
 
 import click
 
 from trellis_celery import errors
 from trellis_celery.cli import choosing
+from trellis_celery.cli.ending import ending_by
 from trellis_celery.cli.following import Followed, OneProcess, Urgent
 from trellis_celery.cli.group import command, option
 from trellis_celery.cli.options import one_process
@@ -55,14 +56,12 @@ def watch(
 
 def _follow(followed: Followed, output: Output, interval_s: float) -> bool:
     """Show it until it has ended; False if somebody does not want to wait so long."""
-    with screen_for(output) as screen:
-        try:
-            screen.show(followed, followed.look())
-            while not followed.has_ended:
-                time.sleep(interval_s)
-                _look_again(followed, screen)
-        except KeyboardInterrupt:
-            return False
+    with ending_by(signal.SIGINT) as ending, screen_for(output) as screen:
+        screen.show(followed, followed.look())
+        while not followed.has_ended:
+            if ending.comes_within(interval_s):
+                return False
+            _look_again(followed, screen)
     return True
 
 

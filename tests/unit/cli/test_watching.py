@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 
 import pytest
 
 from tests.unit.cli.conftest import Shell
 from trellis_celery import errors
-from trellis_celery.cli import watching
+from trellis_celery.cli.ending import Ending
 
 
 def complete_all(shell: Shell, order: str) -> None:
@@ -51,13 +52,19 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def happen(*things: Callable[[], object]) -> None:
         waiting = iter(things)
-        monkeypatch.setattr(watching.time, "sleep", lambda _seconds: next(waiting)())
+        comes_within = Ending.comes_within
+
+        def then(ending: Ending, _seconds: float) -> bool:
+            next(waiting)()
+            return comes_within(ending, 0)
+
+        monkeypatch.setattr(Ending, "comes_within", then)
 
     return happen
 
 
 def interrupt() -> None:
-    raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
 
 
 def test_a_process_is_watched_until_it_ends(shell: Shell, meanwhile: Callable[..., None]) -> None:
