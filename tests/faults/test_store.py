@@ -151,10 +151,16 @@ def test_s3_a_store_that_comes_back_empty_fails_no_task_and_says_so(cluster: Clu
     eventually(is_counted, what="counted in the store")
 
 
+def _leases_count(cluster: Cluster) -> bool:
+    check = cluster.trellis.store.last_check()
+    return check.leases_count_from_ms <= check.at_ms
+
+
 @pytest.mark.fault("S10")
 def test_s10_no_worker_is_taken_for_lost_because_the_store_stood_still_for_longer_than_a_lease(
     cluster: Cluster, store: RedisServer
 ) -> None:
+    eventually(lambda: _leases_count(cluster), what="the workers had their time after the last standstill")
     sent = [send(cluster, 4, process_type="Letter").wait_until_running() for _ in range(2)]
     checked_ms = cluster.trellis.store.last_check().at_ms
     store.freeze()

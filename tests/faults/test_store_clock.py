@@ -57,7 +57,7 @@ class Checks:
     def __init__(self, store: RedisStore) -> None:
         self.requeuer = RecordingRequeuer()
         self._service = TimeoutCheckerService(
-            store, requeuer=self.requeuer, worker_lost_ms=LEASE_MS, stalled_ms=2 * LEASE_MS
+            store, requeuer=self.requeuer, worker_lost_ms=LEASE_MS, check_interval_ms=LEASE_MS
         )
 
     def check(self) -> list[tuple[str, int]]:

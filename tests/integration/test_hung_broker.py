@@ -36,7 +36,7 @@ def test_a_long_step_is_not_taken_for_lost_while_its_workers_own_check_hangs_on_
         cluster = start_cluster("tests.support.apps.checking", broker_url=f"redis://127.0.0.1:{proxy.port}/0")
         cluster.worker(name="behind-the-proxy")
         elsewhere = TimeoutCheckerService(
-            cluster.trellis.store, requeuer=RecordingRequeuer(), worker_lost_ms=WORKER_LOST_MS, stalled_ms=5_000
+            cluster.trellis.store, requeuer=RecordingRequeuer(), worker_lost_ms=WORKER_LOST_MS, check_interval_ms=1_000
         )
         healthy, late = start(cluster, "Patient"), start(cluster, "Hasty")
 

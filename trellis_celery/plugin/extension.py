@@ -32,7 +32,7 @@ from trellis_celery.plugin.publishing import track_publishing
 from trellis_celery.plugin.requeue import CeleryRequeuer
 from trellis_celery.plugin.signing import Signer
 from trellis_celery.plugin.untracked import Untracked
-from trellis_celery.plugin.worker import MISSED_CHECKS, KeepAlive
+from trellis_celery.plugin.worker import KeepAlive
 from trellis_celery.ports import EVERYTHING, EventSink, HistoryArchive, Outbox, ProcessStore, StepKey, Tracer
 from trellis_celery.services.history import HistoryService
 from trellis_celery.services.processes import ProcessService
@@ -179,7 +179,7 @@ class Trellis:
             announces=self._announces,
             tracer=self.tracer,
             worker_lost_ms=self.settings.worker_lost_ms,
-            stalled_ms=(MISSED_CHECKS + 2) * self.settings.check_interval_ms,
+            check_interval_ms=self.settings.check_interval_ms,
             batch_size=self.settings.check_batch_size,
             budget_ms=self.settings.check_budget_ms,
         )

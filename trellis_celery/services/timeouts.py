@@ -44,6 +44,10 @@ logger = logging.getLogger(__name__)
 #: A damaged record is looked at again after this time, ms.
 QUARANTINE_MS = 60_000
 MAX_BATCHES = 100
+#: No check for more intervals, and everything stood still. Where workers stand in for beat, checks are further apart.
+STALLED_INTERVALS = 5
+#: No check for more intervals, and everything may have stood still.
+DOUBTFUL_INTERVALS = 2
 #: A step that is written by somebody else so many times in a row is left alone.
 MAX_OVERTAKEN = 5
 
@@ -114,9 +118,8 @@ class TimeoutCheckerService:
 
     worker_lost_ms
         The length of worker leases: so long workers are given to renew them after everything stood still.
-    stalled_ms
-        When the last check is older than this, everything stood still. It must be longer than checks are apart, or no
-        lease ever counts; at least `worker_lost_ms`.
+    check_interval_ms
+        Checks are so far apart when all is well.
     batch_size
         The number of due steps read and written at a time.
     budget_ms
@@ -133,7 +136,7 @@ class TimeoutCheckerService:
         announces: bool = False,
         tracer: Tracer | None = None,
         worker_lost_ms: int = 5_000,
-        stalled_ms: int | None = None,
+        check_interval_ms: int = 0,
         batch_size: int = 500,
         budget_ms: int = 5_000,
         random_number: Callable[[], float] = random.random,
@@ -146,7 +149,9 @@ class TimeoutCheckerService:
         self._recorder = Recorder(store, sinks=sinks, announces=announces)
         self._tracer = tracer
         self._worker_lost_ms = worker_lost_ms
-        self._stalled_ms = max(worker_lost_ms, stalled_ms or 0)
+        self._stalled_ms = max(worker_lost_ms, STALLED_INTERVALS * check_interval_ms)
+        # A lease is renewed when a third of it has passed.
+        self._doubtful_ms = max(worker_lost_ms * 2 // 3, DOUBTFUL_INTERVALS * check_interval_ms)
         self._batch_size = batch_size
         self._budget_ms = budget_ms
         self._random_number = random_number
@@ -168,15 +173,23 @@ class TimeoutCheckerService:
 
     def _note_check(self, now_ms: int, by: str) -> LastCheck:
         last = self._store.last_check()
-        # Nobody checked for so long that the store or everything else may have stood still, and with it the renewals.
-        # A last check that is yet to come was made before the store's clock was set back.
-        has_stalled = abs(now_ms - last.at_ms) > self._stalled_ms
         if last.at_ms - now_ms > self._stalled_ms:
             logger.warning("store_clock_set_back", extra={"by_ms": last.at_ms - now_ms})
-        leases_from_ms = now_ms + self._worker_lost_ms if has_stalled else last.leases_count_from_ms
-        check = LastCheck(now_ms, by, leases_from_ms)
+        check = LastCheck(now_ms, by, self._leases_count_from_ms(last, now_ms))
         self._store.note_check(check)
         return check
+
+    def _leases_count_from_ms(self, last: LastCheck, now_ms: int) -> int:
+        """Nobody checked for so long that the store may have stood still, and leases lapsed because of that alone.
+
+        Then workers get the time to renew them. But if checks do come that seldom, leases count all the same once that
+        time is over: or a worker that is lost would be waited for again and again.
+        """
+        gap_ms = abs(now_ms - last.at_ms)  # one that is yet to come was made before the store's clock was set back
+        is_waiting = last.leases_count_from_ms > last.at_ms
+        if gap_ms > self._stalled_ms or (gap_ms > self._doubtful_ms and not is_waiting):
+            return now_ms + self._worker_lost_ms
+        return last.leases_count_from_ms
 
     def _handle(self, due: Sequence[Due], batch: _Batch) -> None:
         self._claim(due, batch)

@@ -459,8 +459,54 @@ class TestLeases:
         world.clock.advance(WORKER_LOST_MS)
 
         assert world.check().retried == 0
-        world.clock.advance(WORKER_LOST_MS)
+        world.clock.advance(WORKER_LOST_MS // 2)
+        assert world.check().retried == 0
+        world.clock.advance(WORKER_LOST_MS // 2)
         assert world.check().retried == 1
+
+    def test_workers_get_time_to_renew_after_the_store_may_have_stood_still(self) -> None:
+        world = World(worker_lost_ms=WORKER_LOST_MS, check_interval_ms=1_000)
+        process = world.process(ProcessStep("step", retries_permitted=1))
+        world.check()
+        world.clock.advance(WORKER_LOST_MS)
+        world.check()
+        world.run(process, lease_ms=1_700)  # it has not been renewed for a while
+        world.clock.advance(4_000)
+
+        assert world.check().retried == 0, "the last check was less than five intervals and a lease ago"
+        world.clock.advance(1_600)
+        assert world.check().retried == 0
+        world.store.renew([LeaseKey(process.id, "step", 1)], until_ms=world.clock.now_ms() + WORKER_LOST_MS)
+        for _ in range(4):
+            world.clock.advance(1_000)
+            assert world.check().retried == 0
+        world.clock.advance(1_000)
+        assert world.check().retried == 1
+
+    def test_a_lapsed_lease_counts_where_no_renewal_can_have_failed(self) -> None:
+        world = World(worker_lost_ms=6_000, check_interval_ms=2_000)
+        process = world.process(ProcessStep("step", retries_permitted=1))
+        world.check()
+        world.clock.advance(6_000)
+        world.check()
+        world.run(process, lease_ms=1_000)
+        world.clock.advance(4_000)  # two intervals, and two thirds of a lease
+
+        assert world.check().retried == 1
+
+    @pytest.mark.parametrize("apart_ms", [3_400, 5_000])
+    def test_a_lost_worker_is_noticed_where_checks_are_always_far_apart(self, apart_ms: int) -> None:
+        world = World(worker_lost_ms=WORKER_LOST_MS, check_interval_ms=1_000)
+        process = world.process(ProcessStep("step", retries_permitted=1))
+        world.check()
+        world.run(process, lease_ms=WORKER_LOST_MS)
+
+        found = []
+        for _ in range(5):
+            world.clock.advance(apart_ms)
+            found.append(world.check().retried)
+
+        assert sum(found) == 1
 
     def test_a_lost_worker_is_noticed_though_the_clock_was_set_back_an_hour(self, world: World) -> None:
         process = world.process(ProcessStep("step", retries_permitted=1))
@@ -497,8 +543,9 @@ class TestLeases:
         report = world.check()
 
         assert (report.timed_out, world.step(process).attempt) == (0, 1)
-        world.clock.advance(WORKER_LOST_MS - 1)
-        assert world.check().timed_out == 0
+        for pause_ms in (WORKER_LOST_MS // 2, WORKER_LOST_MS // 2 - 1):
+            world.clock.advance(pause_ms)
+            assert world.check().timed_out == 0
         world.clock.advance(1)
         assert world.check().retried == 1
 
