@@ -32,7 +32,7 @@ from trellis_celery.stores.dynamodb.tables import INDEXES, create_tables
 from trellis_celery.testing import ManualClock
 from trellis_celery.testing.contract import builders
 
-TIMEOUT_MS = 2_000
+TIMEOUT_MS = 4_000
 #: What a busy machine may add to a time limit.
 SLACK_MS = 2_500
 TIMED = ProcessStep("step", timeout_ms=1_000, retries_permitted=2)

@@ -16,6 +16,10 @@ CHROMIUM = Path("/usr/bin/chromium")
 WIDE, NARROW = (1280, 800), (375, 780)
 
 
+#: What the browser itself did when it went on to another page.
+_GIVEN_UP = "net::ERR_ABORTED"
+
+
 @dataclass
 class Complaints:
     """What a browser says to the developers of a page: errors of scripts, what a policy forbade, what was not found."""
@@ -25,7 +29,11 @@ class Complaints:
     def listen_to(self, page: Any) -> None:
         page.on("console", self._hear)
         page.on("pageerror", lambda error: self.heard.append(str(error)))
-        page.on("requestfailed", lambda request: self.heard.append(f"{request.url}: {request.failure}"))
+        page.on("requestfailed", self._hear_of)
+
+    def _hear_of(self, request: Any) -> None:
+        if request.failure != _GIVEN_UP:
+            self.heard.append(f"{request.url}: {request.failure}")
 
     def _hear(self, said: Any) -> None:
         if said.type in ("error", "warning"):

@@ -20,8 +20,8 @@ from trellis_celery import ProcessHandle
 pytestmark = pytest.mark.integration
 
 WRITE_BROKER = "TRELLIS_TEST_APP_WRITE_BROKER"
-#: An end of the process, when nothing is in its way.
-STOPPED_WITHIN_S = 5
+#: A worker that nothing holds up ends in a second; a machine that is busy adds to that.
+STOPPED_WITHIN_S = 10
 
 
 def start(cluster: Cluster, process_type: str = "Parcel") -> ProcessHandle:

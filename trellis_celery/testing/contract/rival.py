@@ -24,7 +24,7 @@ from trellis_celery.ports import ProcessStore
 Opener = Callable[[], ProcessStore]
 
 #: The longest that one task of another process may take, seconds.
-PATIENCE_S = 60
+PATIENCE_S = 120
 #: The longest that a process may take to be gone after it was killed, seconds.
 DEATH_S = 10
 #: Told after the last word of a process that was killed.
