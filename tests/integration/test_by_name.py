@@ -94,3 +94,28 @@ def test_an_undeclared_task_is_warned_about_and_claimed_by_the_worker_that_knows
     eventually(lambda: not is_held(), what="the lost worker noticed")
     assert process.steps["work"].state == "failed"
     assert "worker lost" in (process.steps["work"].last_error or "")
+
+
+def test_a_further_attempt_of_an_undeclared_task_is_held_by_its_worker_as_the_first_is(
+    cluster: Cluster, web: Web
+) -> None:
+    name = uuid4().hex[:8]
+    process = web.app.trellis.start_process(
+        cluster.module.Undeclared, tenant_id="tests", aggregate_type="Name", aggregate_id=name
+    )
+    process.fail_step("work", "by hand")
+    process.retry_step("work")
+    cluster.worker("-Q", "again", name="again")
+    with process:
+        web.app.send_task("by_name.work", (name,), queue="again")
+    cluster.diary.wait_for(f"ran {name}")
+
+    def is_held() -> bool:
+        check(cluster)
+        return process.refresh().steps["work"].state == "in_progress"
+
+    assert process.refresh().steps["work"].attempt == 2
+    assert stays(is_held, for_s=WORKER_LOST_MS / 1000 * 2 + 0.5)
+
+    cluster.diary.write(f"let go {name}")
+    eventually(lambda: process.refresh().state == "completed", what="completed")

@@ -58,7 +58,10 @@ def revoke_before_start(cluster: Cluster, task_id: str) -> None:
 ROWS = {
     "success": Row("succeed"),
     "exception": Row("explode", "failed", error="ValueError: no such referral"),
+    "exception without a text": Row("explode_unspeakably", "failed", error="Unspeakable, whose text cannot be had"),
     "self.retry": Row("retry", runs=2, fault="A14"),
+    "self.retry that does not raise": Row("retry_and_return", runs=2, fault="A14"),
+    "self.retry that does not raise, and the body does": Row("retry_and_explode", runs=2, fault="A14"),
     "autoretry_for": Row("autoretry", runs=2, fault="A14"),
     "retry exhausted": Row("retry_in_vain", "failed", runs=2, error="never", fault="A14"),
     "Ignore": Row("ignore", "cancelled", error="raised Ignore", fault="A14"),
@@ -174,6 +177,20 @@ def test_a_step_becomes_what_its_task_came_to(cluster: Cluster, started: dict[st
     assert step.attempt in attempts
     assert (row.error or "") in (step.last_error or "")
     assert times(process, EventKind.STEP_COMPLETED) == (row.state == "completed")
+
+
+@pytest.mark.parametrize("becomes", ["revoked", "expired"])
+def test_what_becomes_of_a_second_message_for_the_same_call_is_not_what_becomes_of_the_step(
+    cluster: Cluster, becomes: str
+) -> None:
+    first = start(cluster, f"twice, {becomes}", "succeed", countdown=6)
+    with first.process:
+        second = cluster.module.succeed.apply_async(**{"expires": -1} if becomes == "expired" else {"countdown": 2})
+    if becomes == "revoked":
+        revoke_before_start(cluster, second.id)
+
+    assert finished(first).steps["work"].state == "completed"
+    assert len(cluster.diary.read(f"ran {first.task_id}")) == 1
 
 
 @pytest.mark.fault("A6")

@@ -50,8 +50,16 @@ def process_step(step: Step) -> Callable[[T], T]:
 
 
 def _mark(target: Any, step: Step, *, task_name: str | None = None) -> None:
-    """Write on a task, a class or a function that it does the step; on a function, if made a task of this name."""
+    """Write on a task, a class or a function that it does the step; on a function, if made a task of this name.
+
+    Raises DefinitionError if it does another step of the same process type: which one is a message for?
+    """
     marks = vars(target).get(_MARK, ())
+    for other, other_name in marks:
+        if other_name == task_name and other is not step and other.process_type is step.process_type:
+            raise errors.DefinitionError(
+                f"the task does {other!r}, and cannot do {step!r} as well: make each a task of its own"
+            )
     if (step, task_name) not in marks:
         setattr(target, _MARK, (*marks, (step, task_name)))
 

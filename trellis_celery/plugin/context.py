@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from celery._state import get_current_worker_task
+from celery._state import _task_stack  # type: ignore[attr-defined]
 
 from trellis_celery.domain.process import Process
 from trellis_celery.plugin import headers
@@ -26,9 +26,17 @@ def entered_process() -> Process | None:
 
 
 def running_request() -> Any:
-    """Celery's request of the task that runs here; None outside of one. Tasks that it calls directly are part of it."""
-    task = get_current_worker_task()
-    return None if task is None else task.request
+    """Celery's request of the task that runs here; None outside of one.
+
+    Tasks that it calls directly are part of it, and so are those by `apply()` that do no step and had no header.
+    """
+    for task in reversed(_task_stack.stack or ()):
+        request = task.request
+        if request.called_directly:
+            continue
+        if not request.is_eager or run_of(request) is not None or getattr(request, headers.NAME, None) is not None:
+            return request
+    return None
 
 
 def header_of_request(request: Any, trellis: Trellis) -> Header | None:

@@ -125,7 +125,9 @@ class _TrackingProducer:
             body, options = publication.track()
         elif isinstance(body, dict) and "task" in body:  # else it is an event
             publication.refuse_old_protocol()
-        return self._producer.publish(body, **options)
+        sent = self._producer.publish(body, **options)
+        publication.note_sent()
+        return sent
 
 
 class _Publication:
@@ -162,6 +164,11 @@ class _Publication:
                     self._tell_later(header)
         headers.write(header, self._headers, self._trellis.signer)
         return self._encoded
+
+    def note_sent(self) -> None:
+        """The broker has it."""
+        if self._sender.run is not None and self._sender.header is not None:
+            self._sender.run.has_sent_itself |= self._sender.header.is_for(self.task_id)
 
     def _tell_later(self, header: Header) -> None:
         """Have the message's clock started when the store is back, and before it hears how the sending run ended."""
@@ -269,7 +276,7 @@ class _Publication:
     def _queue_again(self, header: Header, own_run: Run | None) -> Rule:
         return partial(
             runs.queue_again,
-            attempt=max(header.attempt, 1),
+            attempt=own_run.attempt if own_run else max(header.attempt, 1),
             run_id=own_run.run_id if own_run else self._sender.lost_run_id,
             delay_ms=self._delay_ms(),
             celery_retries=self._headers.get("retries") or 0,

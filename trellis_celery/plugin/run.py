@@ -61,6 +61,8 @@ class Run:
         self.raised: BaseException | None = None
         #: Whether the store has yet to be told of a message that this run sent: before it is told how the run ended.
         self.has_untold = False
+        #: Whether this run has sent its own task once more, as `Task.retry` does: the step ends as that one does.
+        self.has_sent_itself = False
         self._recorder = recorder
         self._celery_retries = celery_retries
         self._lease_ms = lease_ms
@@ -180,9 +182,16 @@ class Run:
     # Outcomes
 
     def complete(self) -> None:
+        """Nothing if the body went on after `retry(throw=False)`; the same of `fail`."""
+        if self.has_sent_itself:
+            self._leave_to_retry()
+            return
         self._settle(partial(outcomes.complete, attempt=self.attempt, run_id=self.run_id), SpanOutcome.COMPLETED)
 
     def fail(self, error: str) -> None:
+        if self.has_sent_itself:
+            self._leave_to_retry()
+            return
         rule = partial(outcomes.fail, error=error, attempt=self.attempt, run_id=self.run_id)
         self._settle(rule, SpanOutcome.FAILED, error=error)
 
@@ -203,6 +212,10 @@ class Run:
 
     def hand_over(self) -> None:
         self._settle(partial(runs.hand_over, attempt=self.attempt, run_id=self.run_id), SpanOutcome.HANDED_OVER)
+
+    def _leave_to_retry(self) -> None:
+        self.is_settled = True
+        self.end_span(SpanOutcome.RETRYING)
 
     def _settle(self, rule: Rule, outcome: SpanOutcome, *, error: str = "") -> None:
         self.is_settled = True

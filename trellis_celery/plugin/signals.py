@@ -25,7 +25,7 @@ from celery.worker import state
 from trellis_celery import errors
 from trellis_celery.domain import outcomes, transitions
 from trellis_celery.domain.step import ProcessStep
-from trellis_celery.domain.transitions import Transition
+from trellis_celery.domain.transitions import Transition, Verdict
 from trellis_celery.plugin import context, headers
 from trellis_celery.plugin.headers import Header
 from trellis_celery.plugin.run import Run, attach, new_run_id, run_of
@@ -220,9 +220,21 @@ def on_revoked(sender: Any, request: Any, terminated: bool, signum: Any, expired
     """The task was revoked, or its `expires` passed before it started."""
     header = _header_of(sender.app, request, request.id)
     if expired:
-        _apply(sender.app, header, partial(outcomes.throw_away, reason="expired before it started", is_lost=False))
+        rule: _AttemptRule = partial(outcomes.throw_away, reason="expired before it started", is_lost=False)
     else:
-        _apply(sender.app, header, _cancel_revoked)
+        rule = _cancel_revoked
+    _apply(sender.app, header, _of_its_message(header, rule))
+
+
+def _of_its_message(header: Header | None, rule: _AttemptRule) -> _AttemptRule:
+    """The rule, unless the step's own message is another: what becomes of one for the same call does not matter."""
+
+    def of_its_message(step: ProcessStep, /, *, attempt: int, now_ms: int) -> Transition:
+        if header is not None and step.task_id not in (None, header.task_id):
+            return Transition(step, step, verdict=Verdict.DUPLICATE)
+        return rule(step, attempt=attempt, now_ms=now_ms)
+
+    return of_its_message
 
 
 def _cancel_revoked(step: ProcessStep, /, *, attempt: int, now_ms: int) -> Transition:
@@ -235,8 +247,8 @@ def on_unknown(sender: Any, message: Any, id: str, name: str, **_: Any) -> None:
     """The worker has no such task and has thrown the message away; another worker may have it."""
     header = _trusted(sender.app, message.headers)
     if header is not None and header.is_for(id):
-        reason = f"a worker does not know the task {name}"
-        _apply(sender.app, header, partial(outcomes.throw_away, reason=reason, is_lost=True))
+        rule = partial(outcomes.throw_away, reason=f"a worker does not know the task {name}", is_lost=True)
+        _apply(sender.app, header, _of_its_message(header, rule))
 
 
 @_tracking
@@ -360,7 +372,11 @@ def _apply(app: Any, header: Header | None, rule: _AttemptRule) -> None:
 
 
 def _describe(error: Any) -> str:
-    return f"{type(error).__name__}: {error}"
+    name = type(error).__name__
+    try:
+        return f"{name}: {error}"
+    except Exception as from_str:  # noqa: BLE001 - the team's own code
+        return f"{name}, whose text cannot be had: {type(from_str).__name__}"
 
 
 def connect() -> None:

@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any
 from celery import bootsteps, signals
 from celery.worker import state
 
+from trellis_celery.domain.step import ProcessStep
 from trellis_celery.plugin import headers
+from trellis_celery.plugin.headers import Header
 from trellis_celery.plugin.signals import trellis_of
-from trellis_celery.ports import LeaseKey
+from trellis_celery.ports import LeaseKey, StepKey
 
 if TYPE_CHECKING:
     from trellis_celery.plugin.extension import Trellis
@@ -100,8 +102,14 @@ def _running_leases(worker: Any, trellis: Trellis) -> list[LeaseKey]:
         if header is None or header.step_name is None or not header.is_for(request.id):
             continue
         if not _is_gone(worker.pool, request.worker_pid):
-            leases.append(LeaseKey(header.process_id, header.step_name, max(header.attempt, 1)))
+            leases.append(LeaseKey(header.process_id, header.step_name, header.attempt or _attempt_of(header, trellis)))
     return leases
+
+
+def _attempt_of(header: Header, trellis: Trellis) -> int:
+    """The attempt that a run has taken up whose message could not say: its sender did not know the step."""
+    (step,) = trellis.store.load_steps([StepKey(header.process_id, header.step_name or "")])
+    return step.attempt if isinstance(step, ProcessStep) and step.run_id == header.run_id else 1
 
 
 def _is_gone(pool: Any, pid: int | None) -> bool:

@@ -69,10 +69,34 @@ def explode(self: Task) -> None:
     raise ValueError("no such referral")
 
 
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@task()
+def explode_unspeakably(self: Task) -> None:
+    ran(self)
+    raise Unspeakable
+
+
 @task(max_retries=3)
 def retry(self: Task) -> None:
     if ran(self) == 1:
         raise self.retry(countdown=0.2)
+
+
+@task(max_retries=3)
+def retry_and_return(self: Task) -> None:
+    if ran(self) == 1:
+        self.retry(countdown=0.2, throw=False)
+
+
+@task(max_retries=3)
+def retry_and_explode(self: Task) -> None:
+    if ran(self) == 1:
+        self.retry(countdown=0.2, throw=False)
+        raise ValueError("too late")
 
 
 @task(autoretry_for=(ValueError,), max_retries=3, retry_backoff=False, default_retry_delay=0.2)

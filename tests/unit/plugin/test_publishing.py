@@ -100,3 +100,31 @@ def test_the_next_task_of_a_chain_may_be_one_that_only_another_worker_knows() ->
     (found,) = sent
     assert found is not None
     assert (found.process_id, found.may_claim, found.is_for("task-1")) == (process.id, True, True)
+
+
+def test_what_is_sent_by_a_task_that_a_step_applies_belongs_to_the_process() -> None:
+    app = Celery("publishing", broker="memory://", set_as_current=False)
+    app.conf.trellis_url = "memory://"
+    process = Trellis(app).start_process(Intake, tenant_id="t", aggregate_type="Referral", aggregate_id="4")
+    sent: list[headers.Header | None] = []
+
+    def note(headers: dict[str, Any], **_: Any) -> None:
+        sent.append(read(headers))
+
+    @app.task(shared=False, name="helper")
+    def helper() -> None:
+        app.send_task("further")
+
+    @process_step(Intake.check)
+    @app.task(shared=False, name="check")
+    def check() -> None:
+        helper.apply()
+
+    header = headers.of_step(process.id, "Intake", process.steps["check"], task_id="task-1")
+    signals.after_task_publish.connect(note, sender="further")
+
+    check.apply(task_id="task-1", headers={headers.NAME: header.to_wire()})
+
+    (found,) = sent
+    assert found is not None
+    assert found.process_id == process.id
