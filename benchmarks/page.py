@@ -39,7 +39,7 @@ _LIMITS = """## Why some goals are not met
   {asking_cpu} times the CPU; the rest is ours. An answer that is not awaited would cost less and could refuse
   nothing.
 * **Publishing.** `delay()` waits for one more round trip, which leaves {asking_delay} of a plain one if nothing is done
-  in it, and encodes the message a second time: what is stored must be the very bytes that go out.
+  in it. The message is stored with it: the very bytes that go out, and a digest of the arguments.
 * **What is sent again** is written twice, each time if nobody else has written it meanwhile: once to claim the step,
   once to say that its message is out. A check that published before it claimed would be faster, and two of them would
   send everything twice.
