@@ -52,9 +52,8 @@ def _compared(blocks: dict[int, Callable[[], float]], times: int, rounds: int, f
 
 
 def _checks(store: ProcessStore) -> Callable[[], float]:
-    checker = TimeoutCheckerService(
-        store, worker_lost_ms=1, check_interval_ms=HOUR_MS
-    )  # so that leases count from the first
+    # So that leases count from the first check on.
+    checker = TimeoutCheckerService(store, worker_lost_ms=1, check_interval_ms=HOUR_MS)
     checker.check_for_timed_out_steps()
 
     def block() -> float:

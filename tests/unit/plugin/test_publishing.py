@@ -20,6 +20,17 @@ class Intake(ProcessType):
     check = Step()
 
 
+def headers_sent_with(task_name: str) -> list[headers.Header | None]:
+    """The headers of this task's messages from now on."""
+    sent: list[headers.Header | None] = []
+
+    def note(headers: dict[str, Any], **_: Any) -> None:
+        sent.append(read(headers))
+
+    signals.after_task_publish.connect(note, sender=task_name, weak=False)
+    return sent
+
+
 def test_headers_that_the_caller_gives_are_not_written_to() -> None:
     app = Celery("publishing", broker="memory://", set_as_current=False)
     app.conf.trellis_url = "memory://"
@@ -82,10 +93,6 @@ def test_the_next_task_of_a_chain_may_be_one_that_only_another_worker_knows() ->
     app = Celery("publishing", broker="memory://", set_as_current=False)
     app.conf.trellis_url = "memory://"
     process = Trellis(app).start_process(Intake, tenant_id="t", aggregate_type="Referral", aggregate_id="2")
-    sent: list[headers.Header | None] = []
-
-    def note(headers: dict[str, Any], **_: Any) -> None:
-        sent.append(read(headers))
 
     @process_step(Intake.check)
     @app.task(shared=False, name="check")
@@ -93,7 +100,7 @@ def test_the_next_task_of_a_chain_may_be_one_that_only_another_worker_knows() ->
         app.send_task("elsewhere")
 
     header = headers.of_step(process.id, "Intake", process.steps["check"], task_id="task-1")
-    signals.after_task_publish.connect(note, sender="elsewhere")
+    sent = headers_sent_with("elsewhere")
 
     check.apply(task_id="task-1", headers={headers.NAME: header.to_wire()})
 
@@ -106,10 +113,6 @@ def test_what_is_sent_by_a_task_that_a_step_applies_belongs_to_the_process() -> 
     app = Celery("publishing", broker="memory://", set_as_current=False)
     app.conf.trellis_url = "memory://"
     process = Trellis(app).start_process(Intake, tenant_id="t", aggregate_type="Referral", aggregate_id="4")
-    sent: list[headers.Header | None] = []
-
-    def note(headers: dict[str, Any], **_: Any) -> None:
-        sent.append(read(headers))
 
     @app.task(shared=False, name="helper")
     def helper() -> None:
@@ -121,7 +124,7 @@ def test_what_is_sent_by_a_task_that_a_step_applies_belongs_to_the_process() -> 
         helper.apply()
 
     header = headers.of_step(process.id, "Intake", process.steps["check"], task_id="task-1")
-    signals.after_task_publish.connect(note, sender="further")
+    sent = headers_sent_with("further")
 
     check.apply(task_id="task-1", headers={headers.NAME: header.to_wire()})
 
