@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.support import logged
 from tests.support.apps.making import WORKER_LOST_MS
 from tests.support.breaking import APP, STORE, send, start, wait_until_completed
 from tests.support.cluster import Cluster
@@ -56,7 +57,7 @@ def test_s1_a_task_that_is_sent_while_the_store_is_down_goes_out_and_is_counted(
     finally:
         store.start()
     assert cluster.trellis.untracked["publish"] == counted + 1
-    assert "not_tracked" in [record.message for record in caplog.records]
+    assert "not_tracked" in logged.events(caplog)
 
 
 @pytest.mark.fault("S1")

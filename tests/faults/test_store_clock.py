@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import logged
 from tests.support.examining import made, said
 from tests.support.redis_server import RedisServer, store_of
 from tests.support.wall_clock import WallClock
@@ -119,7 +120,7 @@ def test_s9_a_clock_that_jumps_back_leaves_no_worker_unnoticed(
         time.sleep(LEASE_MS / 4000)
 
     assert sent == [(lost.id, 2)]
-    assert [record.message for record in caplog.records].count("store_clock_set_back") == 1
+    assert logged.events(caplog).count("store_clock_set_back") == 1
 
 
 @pytest.mark.fault("S9")

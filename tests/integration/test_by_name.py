@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 from celery import Celery
 
+from tests.support import logged
 from tests.support.apps.making import WORKER_LOST_MS
 from tests.support.cluster import Cluster
 from tests.support.waiting import eventually, stays
@@ -79,7 +80,7 @@ def test_an_undeclared_task_is_warned_about_and_claimed_by_the_worker_that_knows
     with caplog.at_level(logging.WARNING):
         process = web.send("Undeclared", name, queue="victim")
 
-    assert "task_unknown_to_sender" in [record.message for record in caplog.records]
+    assert "task_unknown_to_sender" in logged.events(caplog)
     cluster.diary.wait_for(f"ran {name}")
 
     def is_held() -> bool:

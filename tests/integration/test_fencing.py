@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 from celery import chain
 
+from tests.support import logged
 from tests.support.cluster import Cluster
 from tests.support.programs import Program
 from tests.support.waiting import eventually, stays
@@ -229,6 +230,6 @@ def test_another_call_for_a_step_that_was_sent_runs_untracked_and_is_warned_abou
 
     assert flow.finish() == ("completed", 1)
     cluster.diary.wait_for(f"ended {other.id}")
-    assert "step_already_sent" in [record.message for record in caplog.records]
+    assert "step_already_sent" in logged.events(caplog)
     assert flow.process.steps["work"].task_id == tracked
     assert flow.count(EventKind.STEP_COMPLETED) == 1

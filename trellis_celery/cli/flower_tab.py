@@ -5,15 +5,14 @@ Celery imports this module before it imports the user's app, and while it does t
 
 from __future__ import annotations
 
-import logging
-
 import click
 
 from trellis_celery import errors, flower
+from trellis_celery.logs import EventLogger
 from trellis_celery.plugin import extension
 from trellis_celery.plugin.extension import Trellis
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 
 def show_in_flower(_trellis: Trellis) -> None:

@@ -7,7 +7,6 @@ import logging
 from trellis_celery.cli.visible import visible
 
 _PACKAGE = "trellis_celery"
-_OF_EVERY_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 def to_standard_error(level: int = logging.WARNING) -> None:
@@ -26,14 +25,11 @@ def is_configured() -> bool:
 
 
 class _Formatter(logging.Formatter):
-    """The event's name, its facts, and the error's last line: no traceback, which is for those who can mend it."""
+    """The message, and the error's last line: no traceback, which is for those who can mend it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        facts = {name: value for name, value in vars(record).items() if name not in _OF_EVERY_RECORD}
-        message = record.getMessage()
-        told = [f"{name}={value}" for name, value in facts.items() if f"={value}" not in message]
         error = [] if not record.exc_info or record.exc_info[1] is None else [_last_line(record.exc_info[1])]
-        return visible(" ".join((f"{record.levelname}:", message, *told, *error)))
+        return visible(" ".join((f"{record.levelname}:", record.getMessage(), *error)))
 
 
 def _last_line(error: BaseException) -> str:

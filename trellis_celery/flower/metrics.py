@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import ClassVar
 
 from flower.views.monitor import Metrics as FlowerMetrics
 
 from trellis_celery import errors
+from trellis_celery.logs import EventLogger
 from trellis_celery.monitoring.prometheus import TrellisCollector
 from trellis_celery.plugin.metrics import register
 from trellis_celery.plugin.signals import trellis_of
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 
 class Metrics(FlowerMetrics):  # type: ignore[misc]

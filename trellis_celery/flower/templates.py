@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from pathlib import Path
 
 from tornado.template import Loader, Template
 
 from trellis_celery.flower.escaping import safely
+from trellis_celery.logs import EventLogger
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 OURS = "trellis/"
 _DIRECTORY = Path(__file__).parent / "templates"

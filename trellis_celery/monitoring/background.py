@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-logger = logging.getLogger(__name__)
+from trellis_celery.logs import EventLogger
+
+logger = EventLogger(__name__)
 
 T = TypeVar("T")
 

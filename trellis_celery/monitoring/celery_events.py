@@ -7,7 +7,6 @@ group `task` would move tasks to workers that do not exist.
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import socket
 from collections.abc import Callable
@@ -18,9 +17,10 @@ from celery import Celery, signals
 from celery.utils.nodenames import nodename
 
 from trellis_celery.domain.events import Event
+from trellis_celery.logs import EventLogger
 from trellis_celery.monitoring.background import BackgroundSender, TryLater
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 #: A process that ends waits so long for its last events to be sent, s.
 FLUSH_S = 2.0

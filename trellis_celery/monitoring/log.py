@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 
 from trellis_celery.domain.events import Event, EventKind
+from trellis_celery.logs import EventLogger
 
-logger = logging.getLogger("trellis_celery.events")
+logger = EventLogger("trellis_celery.events")
 
 _LEVELS = {
     EventKind.STEP_GAVE_UP: logging.ERROR,
@@ -21,19 +22,10 @@ _LEVELS = {
 
 
 class LogSink:
-    """Writes one log record an event. Ids are in the message as well as in `extra`: plain logs can be searched."""
+    """Writes one log record an event."""
 
     def emit(self, process_id: str, event: Event) -> None:
-        level = _LEVELS.get(event.kind, logging.DEBUG)
-        if not logger.isEnabledFor(level):
-            return
-        logger.log(
-            level,
-            "%s process=%s step=%s attempt=%s%s",
-            event.kind.value,
-            process_id,
-            event.step_name or "-",
-            event.attempt,
-            f" {event.detail!r}" if event.detail else "",
-            extra={"process_id": process_id, "step": event.step_name, "attempt": event.attempt},
-        )
+        facts = {"process_id": process_id, "step": event.step_name, "attempt": event.attempt}
+        if event.detail:
+            facts["detail"] = event.detail
+        logger.log(_LEVELS.get(event.kind, logging.DEBUG), event.kind.value, extra=facts)

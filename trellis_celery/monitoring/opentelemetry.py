@@ -6,7 +6,6 @@ step is a child of it. What attempt came before is told by a link. Spans of runs
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -19,9 +18,10 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from opentelemetry.util.types import AttributeValue
 
 from trellis_celery.domain.process import Process
+from trellis_celery.logs import EventLogger
 from trellis_celery.ports import Attempt, SpanOutcome
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 _ERRORS = frozenset({SpanOutcome.FAILED, SpanOutcome.TIMED_OUT, SpanOutcome.LOST})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable
@@ -12,9 +11,10 @@ from msgspec import Struct
 
 from trellis_celery import errors
 from trellis_celery.domain.queries import Stats
+from trellis_celery.logs import EventLogger
 from trellis_celery.ports import Outbox, ProcessStore
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 T = TypeVar("T")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 from collections.abc import Callable
@@ -12,12 +11,13 @@ from celery import Celery
 
 import trellis_celery
 from trellis_celery import errors
+from trellis_celery.logs import EventLogger
 from trellis_celery.settings import Settings
 
 if TYPE_CHECKING:
     from trellis_celery.plugin.extension import Trellis
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 #: The name of the task that looks for late steps.
 CHECK = "trellis_celery.check_timeouts"

@@ -7,7 +7,6 @@ replaced by ``%`` and a digest of it; the message itself always has the names as
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
@@ -18,11 +17,12 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from trellis_celery.domain.events import Event
+from trellis_celery.logs import EventLogger
 from trellis_celery.plugin import broker
 from trellis_celery.ports import Unrelayed
 from trellis_celery.stores.digests import digest
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 PROTOCOL = 1
 #: AMQP's limit for a routing key is 255 bytes; the longest kind of event has 24.

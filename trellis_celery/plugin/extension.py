@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -17,6 +16,7 @@ from trellis_celery.domain.definitions import ProcessType
 from trellis_celery.domain.events import ProcessStepTimedOut
 from trellis_celery.domain.process import Process
 from trellis_celery.domain.queries import Position, ProcessFilter, ProcessSummary
+from trellis_celery.logs import EventLogger
 from trellis_celery.monitoring.celery_events import CeleryEventSink
 from trellis_celery.monitoring.log import LogSink
 from trellis_celery.monitoring.signals import SignalSink
@@ -41,7 +41,7 @@ from trellis_celery.services.relay import ClockedOutbox, RelayService
 from trellis_celery.services.timeouts import TimeoutCheckerService
 from trellis_celery.settings import Settings
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 #: Each is called with every `Trellis` as it is made: what is offered around one, and must not be imported here.
 on_made: list[Callable[[Trellis], None]] = []

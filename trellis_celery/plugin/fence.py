@@ -6,13 +6,13 @@ A signal receiver cannot refuse a run, because Celery swallows what it raises; c
 from __future__ import annotations
 
 import functools
-import logging
 from typing import Any
 
 from trellis_celery import errors
+from trellis_celery.logs import EventLogger
 from trellis_celery.plugin.run import run_of
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 _GUARDED = "__trellis_guarded__"
 

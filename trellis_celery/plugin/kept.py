@@ -8,7 +8,6 @@ that it ran, as after any death, and that step sends its messages again: the end
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 from collections.abc import Callable
 from typing import NamedTuple
@@ -17,11 +16,12 @@ from celery import signals
 
 from trellis_celery import errors
 from trellis_celery.domain.by_hand import Rule
+from trellis_celery.logs import EventLogger
 from trellis_celery.monitoring.background import BackgroundSender, TryLater
 from trellis_celery.ports import StepKey
 from trellis_celery.services.recorder import Recorder
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 #: So many writes are kept by a process.
 CAPACITY = 10_000

@@ -7,7 +7,6 @@ after every signal receiver has had its turn: what is stored is what goes out.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property, partial
@@ -23,6 +22,7 @@ from trellis_celery.domain.by_hand import Rule
 from trellis_celery.domain.process import Process
 from trellis_celery.domain.step import ProcessStep
 from trellis_celery.domain.transitions import Verdict
+from trellis_celery.logs import EventLogger
 from trellis_celery.plugin import context, headers, message
 from trellis_celery.plugin.headers import Header
 from trellis_celery.plugin.run import Run
@@ -31,7 +31,7 @@ from trellis_celery.ports import StepKey
 if TYPE_CHECKING:
     from trellis_celery.plugin.extension import Trellis
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 
 def track_publishing(app: Celery, trellis: Trellis) -> None:

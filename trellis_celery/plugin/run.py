@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from functools import partial
 from secrets import token_hex
@@ -16,11 +15,12 @@ from trellis_celery.domain import outcomes, runs
 from trellis_celery.domain.by_hand import Rule
 from trellis_celery.domain.step import ProcessStep, require_duration_ms
 from trellis_celery.domain.transitions import Transition, Verdict
+from trellis_celery.logs import EventLogger
 from trellis_celery.plugin.headers import Header
 from trellis_celery.ports import AttemptSpan, SpanOutcome, StepKey
 from trellis_celery.services.recorder import Recorder
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 #: Links and chain are on their way this long after the body has returned, at the most; ms.
 _MARGIN_MS = 500

@@ -8,7 +8,6 @@ process, in another order, or without a request; every rule behind these receive
 from __future__ import annotations
 
 import functools
-import logging
 import sys
 import traceback
 import weakref
@@ -26,6 +25,7 @@ from trellis_celery import errors
 from trellis_celery.domain import outcomes, transitions
 from trellis_celery.domain.step import ProcessStep
 from trellis_celery.domain.transitions import Transition, Verdict
+from trellis_celery.logs import EventLogger
 from trellis_celery.plugin import context, headers
 from trellis_celery.plugin.headers import Header
 from trellis_celery.plugin.run import Run, attach, new_run_id, run_of
@@ -34,7 +34,7 @@ from trellis_celery.ports import Attempt, AttemptSpan, SpanOutcome, StepKey
 if TYPE_CHECKING:
     from trellis_celery.plugin.extension import Trellis
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 
 class _AttemptRule(Protocol):

@@ -6,7 +6,6 @@ the next write that succeeds. A process that ends before it takes its counts wit
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections import Counter
@@ -14,9 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 from threading import Lock
 
 from trellis_celery.domain.events import Event
+from trellis_celery.logs import EventLogger
 from trellis_celery.ports import ProcessStore, UntrackedCounter
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 #: After a failure to tell the store it is not tried again for so long, seconds.
 RETRY_S = 10.0

@@ -8,7 +8,6 @@ leases must not.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import threading
@@ -20,6 +19,7 @@ from celery import bootsteps, signals
 from celery.worker import state
 
 from trellis_celery.domain.step import ProcessStep
+from trellis_celery.logs import EventLogger
 from trellis_celery.plugin import headers
 from trellis_celery.plugin.headers import Header
 from trellis_celery.plugin.signals import trellis_of
@@ -28,7 +28,7 @@ from trellis_celery.ports import LeaseKey, StepKey
 if TYPE_CHECKING:
     from trellis_celery.plugin.extension import Trellis
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 #: The check is overdue after so many intervals.
 MISSED_CHECKS = 3

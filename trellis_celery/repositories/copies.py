@@ -9,7 +9,6 @@ seen in neither.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 
 from msgspec.structs import replace
@@ -19,9 +18,10 @@ from trellis_celery.domain.events import Event
 from trellis_celery.domain.process import OWN_RECORD, Process, ProcessState, process_event
 from trellis_celery.domain.step import ProcessStep
 from trellis_celery.domain.tracker import StepTracker
+from trellis_celery.logs import EventLogger
 from trellis_celery.repositories.interfaces import ProcessRepository, StepTrackerRepository
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 #: A stale write means that somebody else got on; this many in a row on one process do not happen.
 MAX_TRIES = 1_000

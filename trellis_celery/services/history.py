@@ -8,7 +8,6 @@ waiting.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
@@ -19,9 +18,10 @@ from trellis_celery.domain.identity import require_process_id
 from trellis_celery.domain.process import Process, ProcessState
 from trellis_celery.domain.queries import Finished, Position, ProcessFilter, ProcessSummary
 from trellis_celery.domain.step import StepState
+from trellis_celery.logs import EventLogger
 from trellis_celery.ports import EVERYTHING, Chronicle, HistoryArchive, ProcessStore
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 #: A batch is written when it has so many steps, however few processes that is.
 MAX_STEPS_A_BATCH = 10_000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,9 +11,10 @@ from trellis_celery.domain.events import Event
 from trellis_celery.domain.process import process_event
 from trellis_celery.domain.step import ProcessStep
 from trellis_celery.domain.transitions import Transition
+from trellis_celery.logs import EventLogger
 from trellis_celery.ports import Change, Committed, Conflict, EventSink, ProcessStore, StepKey
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 #: Each conflict means that somebody else got on; this many in a row on one step do not happen.
 MAX_TRIES = 50

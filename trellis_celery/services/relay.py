@@ -7,15 +7,15 @@ again. Each event carries its number in the log of its process, so whoever hears
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Protocol
 
 from msgspec import Struct
 
+from trellis_celery.logs import EventLogger
 from trellis_celery.ports import Clock, Outbox, Unrelayed
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 #: A relay that has not marked what it claimed for so long is taken for dead.
 CLAIM_MS = 30_000

@@ -7,7 +7,6 @@ and one bad step never stops the others.
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -22,6 +21,7 @@ from trellis_celery.domain.events import ProcessStepTimedOut
 from trellis_celery.domain.process import OWN_RECORD, mark_overdue
 from trellis_celery.domain.step import ProcessStep
 from trellis_celery.domain.timeouts import Action
+from trellis_celery.logs import EventLogger
 from trellis_celery.ports import (
     Change,
     Committed,
@@ -39,7 +39,7 @@ from trellis_celery.repositories import RepositoryStore, StepTrackerRepository
 from trellis_celery.services.recorder import Recorder
 from trellis_celery.services.spans import CheckSpans
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 #: A damaged record is looked at again after this time, ms.
 QUARANTINE_MS = 60_000

@@ -16,22 +16,12 @@ def package(monkeypatch: pytest.MonkeyPatch) -> logging.Logger:
     return logger
 
 
-def test_a_record_is_a_line_with_its_facts(package: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_record_is_a_line_with_the_error(package: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
     logs.to_standard_error()
 
-    package.error("step_not_sent", extra={"process_id": "3-abc", "step": "charge"}, exc_info=ValueError("no\nqueue"))
+    package.error("step_not_sent process_id=3-abc step=charge", exc_info=ValueError("no\nqueue"))
 
     assert capsys.readouterr().err == "ERROR: step_not_sent process_id=3-abc step=charge ValueError: no queue\n"
-
-
-def test_what_the_message_says_already_is_not_said_again(
-    package: logging.Logger, capsys: pytest.CaptureFixture[str]
-) -> None:
-    logs.to_standard_error()
-
-    package.warning("step_timed_out process=%s step=%s", "3-abc", "x", extra={"process_id": "3-abc", "step": "x"})
-
-    assert capsys.readouterr().err == "WARNING: step_timed_out process=3-abc step=x\n"
 
 
 def test_what_is_below_a_warning_is_left_out(package: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:

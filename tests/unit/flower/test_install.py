@@ -10,6 +10,7 @@ import pytest
 from celery import Celery
 from flower import urls
 
+from tests.support import logged
 from trellis_celery import Trellis, errors, flower
 from trellis_celery.cli import flower_tab
 from trellis_celery.flower.templates import with_tab
@@ -43,7 +44,7 @@ def test_flower_starts_without_the_tab_rather_than_not_at_all(caplog: pytest.Log
     with command_line("flower"), caplog.at_level(logging.WARNING):
         Trellis(Celery(set_as_current=False))
 
-    assert [record.message for record in caplog.records] == ["flower_tab_missing"]
+    assert logged.events(caplog) == ["flower_tab_missing"]
 
 
 @pytest.mark.usefixtures("unknown")
@@ -68,4 +69,4 @@ def test_a_navigation_bar_that_nobody_knows_stays_as_it_is(caplog: pytest.LogCap
     navbar = "<nav><a href=\"{{ reverse_url('tasks') }}\">Tasks</a></nav>"
 
     assert with_tab(navbar) == navbar
-    assert [record.message for record in caplog.records] == ["flower_navbar_unknown"]
+    assert logged.events(caplog) == ["flower_navbar_unknown"]

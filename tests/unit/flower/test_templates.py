@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 import trellis_celery.flower
+from tests.support import logged
 from tests.unit.flower.test_gantt import HOSTILE, drawn, mark, span
 from trellis_celery.domain.timeline import MarkKind, SpanKind
 from trellis_celery.flower.templates import TabLoader, with_tab
@@ -47,4 +48,4 @@ def test_the_tab_stands_behind_that_of_the_broker_and_is_there_only_with_a_trell
 
 def test_a_navigation_bar_without_a_broker_is_left_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
     assert with_tab("<ul></ul>") == "<ul></ul>"
-    assert caplog.messages == ["flower_navbar_unknown"]
+    assert logged.events(caplog) == ["flower_navbar_unknown"]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support import logged
 from tests.support.waiting import eventually
 from trellis_celery.monitoring.background import BackgroundSender, TryLater
 
@@ -94,7 +95,7 @@ def test_drops_are_logged_once_until_all_is_well_again(outside: Outside, caplog:
         eventually(lambda: outside.asked[-1:] == [thing] and sender._is_idle())  # noqa: B023 - asked at once
     sender.flush(within_s=LONG_S)
 
-    assert [record.message for record in caplog.records] == ["not_sent", "sending_again", "not_sent"]
+    assert logged.events(caplog) == ["not_sent", "sending_again", "not_sent"]
     assert sender.dropped_count == 4
 
 

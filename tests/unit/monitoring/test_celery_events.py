@@ -11,6 +11,7 @@ import pytest
 from celery import Celery, signals
 from celery.events import Event as CeleryEvent
 
+from tests.support import logged
 from tests.support.listener import Listener
 from tests.support.programs import free_port
 from trellis_celery import Event, EventKind
@@ -103,7 +104,7 @@ def test_without_a_broker_nobody_waits_and_the_end_is_not_held_up(caplog: pytest
     assert emitted_s - started_s < 0.5
     assert time.monotonic() - emitted_s < FLUSH_S + 1
     assert sink.dropped_count == 100
-    assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == ["not_sent"]
+    assert logged.events(caplog, logging.ERROR) == ["not_sent"]
 
 
 def test_an_event_that_the_broker_will_not_have_is_dropped() -> None:

@@ -25,7 +25,7 @@ def test_what_needs_attention_is_logged_louder_than_what_does_not(
     LogSink().emit("3-abc", Event(kind, "check", 2, 1_000))
 
     assert caplog.record_tuples == [
-        ("trellis_celery.events", level, f"{kind} process=3-abc step=check attempt=2"),
+        ("trellis_celery.events", level, f"{kind} process_id=3-abc step=check attempt=2"),
     ]
 
 

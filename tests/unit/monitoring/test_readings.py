@@ -8,6 +8,7 @@ import math
 import pytest
 from msgspec.structs import replace
 
+from tests.support import logged
 from trellis_celery import ProcessService, ProcessStep, errors
 from trellis_celery.domain.queries import Stats
 from trellis_celery.monitoring.readings import Backlog, Reading, StoreReader
@@ -151,15 +152,15 @@ def test_a_failure_that_goes_on_is_logged_once(caplog: pytest.LogCaptureFixture)
     store = FailingStore(last_check=errors.StoreUnavailable("away"))
     reader = StoreReader(lambda: store, has_archive=lambda: False)
 
-    def logged() -> int:
-        return sum(record.message == "metrics_not_read" for record in caplog.records)
+    def failures() -> int:
+        return logged.events(caplog).count("metrics_not_read")
 
     with caplog.at_level(logging.ERROR):
         reader.read()
         reader.read()
-        assert logged() == 1
+        assert failures() == 1
         store.failures.clear()
         reader.read()
         store.failures["last_check"] = errors.StoreUnavailable("away again")
         reader.read()
-        assert logged() == 2
+        assert failures() == 2

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
+from tests.support import logged
 from trellis_celery import ProcessType, Step, Trellis, errors
 from trellis_celery.monitoring.metrics import UNTRACKED_WHAT
 from trellis_celery.plugin import signals
@@ -76,7 +77,7 @@ def test_a_store_that_is_away_is_told_later_and_not_asked_all_the_time(
     with caplog.at_level(logging.WARNING):
         untracked.report()
         untracked.report()
-    assert [record.message for record in caplog.records] == ["untracked_not_reported"]
+    assert logged.events(caplog) == ["untracked_not_reported"]
 
     store.is_away = False
     untracked.note("publish")

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from celery import Celery
 
+from tests.support import logged
 from trellis_celery import Trellis, errors
 from trellis_celery.plugin.worker import KeepAlive, _check_if_overdue
 from trellis_celery.ports import LastCheck
@@ -28,7 +29,7 @@ def test_a_thread_outlives_a_store_that_is_away_and_says_so_once(caplog: pytest.
         keep_alive._run("trellis-leases", 1, renew)
 
     assert calls == 4
-    assert [record.message for record in caplog.records] == ["keep_alive_failed"]
+    assert logged.events(caplog) == ["keep_alive_failed"]
 
 
 @pytest.mark.parametrize(("age_ms", "is_made"), [(0, False), (4_000, True), (-3_600_000, True)])

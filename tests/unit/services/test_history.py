@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from tests.support import logged
 from trellis_celery import errors
 from trellis_celery.domain.events import EventKind
 from trellis_celery.domain.process import Process, ProcessState
@@ -204,9 +205,7 @@ def test_while_the_archive_is_down_everything_waits_and_is_counted(
 
     assert (report.archived, report.failed, report.waiting) == (0, 3, 3)
     assert (later.removed, later.dropped, later.waiting) == (0, 0, 3)
-    assert [record.message for record in caplog.records if record.levelno == logging.ERROR] == [
-        "archive_unavailable"
-    ] * 2
+    assert logged.events(caplog, logging.ERROR) == ["archive_unavailable"] * 2
 
     world.archive.refuses = lambda _: None
     assert world.service(retention_ms=DAY_MS).archive_and_remove() == HistoryReport(archived=3)
@@ -225,7 +224,7 @@ def test_a_process_that_cannot_be_written_does_not_stop_the_others(
 
     assert (report.archived, report.failed, report.waiting) == (4, 1, 1)
     (record,) = caplog.records
-    assert (record.message, record.process_id) == ("process_not_archived", bad)  # type: ignore[attr-defined]
+    assert (vars(record)["event"], vars(record)["process_id"]) == ("process_not_archived", bad)
 
 
 def test_a_process_that_cannot_be_read_does_not_stop_the_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +256,8 @@ def test_what_waits_is_bounded_and_nothing_is_dropped_before_its_time(
     report = service.archive_and_remove()
 
     assert (report.dropped, report.waiting) == (2, 3)
-    dropped = [record.process_id for record in caplog.records if record.message == "process_dropped_unarchived"]  # type: ignore[attr-defined]
+    assert set(logged.events(caplog)) == {"archive_unavailable", "process_dropped_unarchived"}
+    dropped = [vars(record)["process_id"] for record in caplog.records if "process_id" in vars(record)]
     assert dropped == [process.id for process in processes[:2]]
 
 

@@ -6,12 +6,12 @@ reads the record again, and writes only if its version still holds.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from trellis_celery.domain.identity import is_process_id
+from trellis_celery.logs import EventLogger
 from trellis_celery.ports import Due, LastCheck, LeaseKey, StepKey
 from trellis_celery.stores.dynamodb import keys
 from trellis_celery.stores.dynamodb.calls import Calls, ConditionFailed
@@ -20,7 +20,7 @@ from trellis_celery.stores.dynamodb.processes import Processes
 from trellis_celery.stores.dynamodb.steps import NO_DEADLINE, NO_LEASE
 from trellis_celery.stores.dynamodb.values import Item, Value, assignments, expressions, query, unpacked
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 
 class Clocks:

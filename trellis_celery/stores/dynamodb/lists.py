@@ -6,7 +6,6 @@ again from the table: so the list tells the present, and two names of one digest
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -15,6 +14,7 @@ from itertools import islice, product
 
 from trellis_celery import errors
 from trellis_celery.domain.queries import Finished, Position, ProcessFilter, ProcessGroup, ProcessSummary
+from trellis_celery.logs import EventLogger
 from trellis_celery.ports import EVERYTHING
 from trellis_celery.stores import classes
 from trellis_celery.stores.digests import digest
@@ -22,7 +22,7 @@ from trellis_celery.stores.dynamodb import heads, keys
 from trellis_celery.stores.dynamodb.calls import Calls, ConditionFailed
 from trellis_celery.stores.dynamodb.values import query
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 #: Behind every position.
 _LAST = "~"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, islice
@@ -10,11 +9,12 @@ from typing import Any
 
 from trellis_celery import errors
 from trellis_celery.domain.queries import Finished, Position, ProcessFilter, ProcessSummary
+from trellis_celery.logs import EventLogger
 from trellis_celery.stores.redis import listing, records
 from trellis_celery.stores.redis.keys import ALL_SHARDS, Keys
 from trellis_celery.stores.redis.line import Line, all_good, whole
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 
 class ProcessLists:

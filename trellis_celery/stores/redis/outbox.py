@@ -6,13 +6,13 @@ a later time, so one that dies is followed by another.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
 from trellis_celery import errors
 from trellis_celery.domain.identity import is_process_id, shard_of
+from trellis_celery.logs import EventLogger
 from trellis_celery.ports import Unrelayed
 from trellis_celery.stores import codec
 from trellis_celery.stores.redis.keys import ALL_SHARDS, Keys
@@ -20,7 +20,7 @@ from trellis_celery.stores.redis.line import Line, all_good, whole
 from trellis_celery.stores.redis.records import read_business_key
 from trellis_celery.stores.redis.translate import translated
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 #: So many entries of one process are relayed at a time.
 MOST_EVENTS = 1_000

@@ -7,7 +7,6 @@ reply was lost. Nothing has a time to live, because an expiry would be a decisio
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -22,6 +21,7 @@ from trellis_celery.domain.identity import SHARDS, BusinessKey, is_process_id, s
 from trellis_celery.domain.process import OWN_RECORD, Process
 from trellis_celery.domain.queries import Finished, Position, ProcessFilter, ProcessSummary, Stats
 from trellis_celery.domain.step import ProcessStep
+from trellis_celery.logs import EventLogger
 from trellis_celery.ports import EVERYTHING, Change, Committed, Conflict, Due, LastCheck, LeaseKey, StepKey, Unrelayed
 from trellis_celery.stores import classes, codec
 from trellis_celery.stores.digests import digest
@@ -39,7 +39,7 @@ from trellis_celery.stores.redis.writes import total_field
 from trellis_celery.stores.server_clock import ServerClock
 from trellis_celery.stores.tallies import tallies_of_untracked
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 #: A checker's and a renewer's idea of the time may be so old, seconds.
 CLOCK_AGE_S = 10.0

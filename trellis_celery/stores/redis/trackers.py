@@ -6,7 +6,6 @@ from those of `RedisStore`, so both may have one prefix.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.resources import files
@@ -20,6 +19,7 @@ from trellis_celery import errors
 from trellis_celery.domain.events import Event
 from trellis_celery.domain.identity import is_process_id, shard_of
 from trellis_celery.domain.tracker import StepTracker
+from trellis_celery.logs import EventLogger
 from trellis_celery.ports import Due, LastCheck, LeaseKey, StepKey
 from trellis_celery.repositories import StepTrackerRepository
 from trellis_celery.stores import codec
@@ -31,7 +31,7 @@ from trellis_celery.stores.redis.translate import as_ours, translated
 from trellis_celery.stores.redis.wires import Wires
 from trellis_celery.stores.server_clock import ServerClock
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 #: The idea of the time may be so old, seconds. Replies to writes tell the time as well.
 CLOCK_AGE_S = 10.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, se
 
 from trellis_celery import errors
 from trellis_celery.domain.queries import Finished, Position, ProcessFilter, ProcessSummary
+from trellis_celery.logs import EventLogger
 from trellis_celery.stores import classes
 from trellis_celery.stores.digests import digest_number
 from trellis_celery.stores.sqlalchemy.archive_models import ArchivedProcessRow
@@ -19,7 +19,7 @@ from trellis_celery.stores.sqlalchemy.records import read_summary
 if TYPE_CHECKING:
     from trellis_celery.stores.sqlalchemy.typing import AnyRow, AnySelect
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 #: A table of processes: of the store, or of the archive.
 ListedTable = type[ProcessRow] | type[ArchivedProcessRow]

@@ -6,13 +6,13 @@ who writes to the log, so the numbers of the entries have their order.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, func, select, update
 
 from trellis_celery import errors
+from trellis_celery.logs import EventLogger
 from trellis_celery.ports import Unrelayed
 from trellis_celery.stores import codec
 from trellis_celery.stores.sqlalchemy.models import LogRow, ProcessRow
@@ -22,7 +22,7 @@ from trellis_celery.stores.sqlalchemy.rows import lock_processes
 if TYPE_CHECKING:
     from trellis_celery.stores.sqlalchemy.typing import AnyRow
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 #: So many entries of one process are relayed at a time.
 MOST_EVENTS = 1_000

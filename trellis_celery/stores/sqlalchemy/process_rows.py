@@ -7,7 +7,6 @@ them, never older, and what is made from such a picture is refused as stale.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Update, bindparam, delete, exc
 from trellis_celery import errors
 from trellis_celery.domain.events import Event
 from trellis_celery.domain.process import Process
+from trellis_celery.logs import EventLogger
 from trellis_celery.stores import codec
 from trellis_celery.stores.sqlalchemy import records
 from trellis_celery.stores.sqlalchemy.models import STEPS, LogRow, ProcessRow, StepRow
@@ -26,7 +26,7 @@ from trellis_celery.stores.sqlalchemy.rows import delete_process, lock_processes
 if TYPE_CHECKING:
     from trellis_celery.stores.sqlalchemy.typing import AnyRow
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 #: So often the holder of a business key is gone when it is looked for before something else is the matter.
 MAX_MEETINGS = 5

@@ -5,18 +5,18 @@ An index is brought up to date a moment after its table, so what it names is rea
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from heapq import merge
 from itertools import chain
 from typing import NamedTuple
 
+from trellis_celery.logs import EventLogger
 from trellis_celery.stores.dynamodb.calls import Calls, ConditionFailed
 from trellis_celery.stores.dynamodb.keys import Key
 from trellis_celery.stores.dynamodb.values import assignments, expressions, query
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 
 class Entry(NamedTuple):

@@ -7,7 +7,6 @@ that something may have been left over.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Sequence
 from itertools import islice
@@ -19,6 +18,7 @@ from trellis_celery.domain.events import Event
 from trellis_celery.domain.identity import BusinessKey, is_process_id
 from trellis_celery.domain.process import OWN_RECORD, Process
 from trellis_celery.domain.queries import Finished, Position, ProcessFilter, ProcessSummary
+from trellis_celery.logs import EventLogger
 from trellis_celery.ports import Clock
 from trellis_celery.repositories import ProcessRepository
 from trellis_celery.stores import codec
@@ -38,7 +38,7 @@ from trellis_celery.stores.dynamodb.values import expressions, packed_item, quer
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 #: What changes while it is read is read again so many times.
 READINGS = 10

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -16,6 +15,7 @@ from trellis_celery.domain.events import Event
 from trellis_celery.domain.identity import is_process_id
 from trellis_celery.domain.process import OWN_RECORD
 from trellis_celery.domain.tracker import StepTracker
+from trellis_celery.logs import EventLogger
 from trellis_celery.ports import Clock, LastCheck, LeaseKey, StepKey
 from trellis_celery.repositories import StepTrackerRepository
 from trellis_celery.stores.dynamodb import keys
@@ -31,7 +31,7 @@ from trellis_celery.stores.dynamodb.values import Item, assignments, expressions
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 #: Several items are read again so many times before they count as damaged.
 READINGS = 10
