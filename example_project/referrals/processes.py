@@ -16,5 +16,5 @@ class ReferralNotification(ProcessType):
 
     send_email = Step(timeout_ms=30_000, retries_permitted=3)
     send_in_app = Step(timeout_ms=10_000, retries_permitted=2)
-    #: The clinic confirms by a click.
+    #: The clinic confirms by a click, within a day of the start; else the step fails, and somebody has to look.
     acknowledge = Step(timeout_ms=86_400_000, external=True)
