@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -21,6 +23,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.glob("*/README.md"))]
 WITH_CODE = [page for page in PAGES if "```python" in page.read_text()]
 SERVER_IN_DOCS = "redis://localhost:6379"
+#: A block that begins with the name of a file is that module: blocks after it may import it.
+FILE_NAME = re.compile(r"# (\w+)\.py\n")
 
 
 def _name(page: Path) -> str:
@@ -28,7 +32,9 @@ def _name(page: Path) -> str:
 
 
 @pytest.mark.parametrize("page", WITH_CODE, ids=_name)
-def test_the_code_blocks_of_a_page_run_one_after_the_other(page: Path, redis_url: str, tmp_path: Path) -> None:
+def test_the_code_blocks_of_a_page_run_one_after_the_other(
+    page: Path, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = page.read_text().replace(SERVER_IN_DOCS, redis_url.rpartition("/")[0])
     copy = tmp_path / page.name
     copy.write_text(text)
@@ -38,9 +44,17 @@ def test_the_code_blocks_of_a_page_run_one_after_the_other(page: Path, redis_url
     with _closed_databases():
         for example in document.examples():
             example.evaluate()
+            if file := FILE_NAME.match(example.parsed):
+                monkeypatch.setitem(sys.modules, file[1], _module(file[1], document.namespace))
 
     for app in (value for value in document.namespace.values() if type(value).__name__ == "Celery"):
         app.close()
+
+
+def _module(name: str, namespace: dict[str, Any]) -> ModuleType:
+    module = ModuleType(name)
+    vars(module).update({key: value for key, value in namespace.items() if not key.startswith("__")})
+    return module
 
 
 @contextmanager
@@ -87,3 +101,14 @@ def test_the_first_program_of_the_readme_is_under_thirty_lines() -> None:
     statements = [line for line in program.splitlines() if line.strip()]
 
     assert len(statements) < 30
+
+
+def test_importing_the_first_program_of_the_readme_starts_no_process(redis_url: str) -> None:
+    """Each worker, beat and shell imports it."""
+    (program, *_) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    namespace: dict[str, Any] = {"__name__": "referrals"}
+
+    exec(program.replace(SERVER_IN_DOCS, redis_url.rpartition("/")[0]), namespace)
+
+    assert namespace["trellis"].list_processes() == []
+    namespace["app"].close()
