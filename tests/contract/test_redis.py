@@ -12,6 +12,7 @@ import pytest
 
 from tests.support import redis_forms
 from tests.support.redis_forms import Place
+from trellis_celery import errors
 from trellis_celery.stores.redis import RedisStore
 from trellis_celery.stores.redis.connect import Client, connect
 from trellis_celery.testing import CountingStoreContract
@@ -88,3 +89,9 @@ class TestSentinel(_ToTheSameServer):
 class TestCluster(_OverOwnServers):
     crashes = 10
     form = redis_forms.as_cluster
+
+    def test_a_server_that_is_in_no_cluster_is_told_from_one_that_is(self, valkey_server: str) -> None:
+        store = _open(Place(valkey_server.replace("redis://", "redis+cluster://")), "test")
+
+        with pytest.raises(errors.StoreUnavailable, match=r"[Cc]luster"):
+            store.now_ms()

@@ -6,9 +6,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from redis import RedisError
-from redis.cluster import RedisCluster
-
 from trellis_celery import errors
 from trellis_celery.doctor.asking import redis as asking_redis
 from trellis_celery.doctor.asking.redis import Server
@@ -16,6 +13,8 @@ from trellis_celery.doctor.broker import BrokerFacts
 from trellis_celery.doctor.steps import StepFacts
 from trellis_celery.plugin import broker as plugin_broker
 from trellis_celery.plugin.extension import Trellis
+from trellis_celery.stores.redis.connect import is_cluster
+from trellis_celery.stores.redis.translate import REDIS_ERRORS
 
 #: kombu's, for brokers whose channels do not say it.
 _SQS_VISIBILITY_S = 1_800
@@ -104,13 +103,13 @@ def _is_same(one: Any, other: Any) -> bool:
     """Whether two clients of Redis have one database of one server; no if a server does not say which it is."""
     try:
         places = [_run_id_and_number(client) for client in (one, other)]
-    except RedisError:
+    except REDIS_ERRORS:
         return False
     return bool(places[0][0]) and places[0] == places[1]
 
 
 def _run_id_and_number(client: Any) -> tuple[str, int]:
-    if isinstance(client, RedisCluster):  # kombu knows no clusters, so this is none of its servers
+    if is_cluster(client):  # kombu knows no clusters, so this is none of its servers
         return "", 0
     number = client.connection_pool.connection_kwargs.get("db") or 0
     return str(client.info("server").get("run_id", "")), int(number)

@@ -7,13 +7,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from msgspec import Struct
-from redis import RedisError
-from redis.cluster import RedisCluster
 from redis.sentinel import SentinelConnectionPool
 
 from trellis_celery import errors
 from trellis_celery.doctor.redis import RedisFacts
-from trellis_celery.stores.redis.translate import translated
+from trellis_celery.stores.redis.connect import is_cluster
+from trellis_celery.stores.redis.translate import REDIS_ERRORS, translated
 
 #: From INFO: what went wrong when the server wrote to disk last.
 _WRITES = {
@@ -42,18 +41,18 @@ class Server(Struct, frozen=True):
 def servers(client: Any) -> list[Server]:
     """Those that the client writes to. Raises StoreError if the user may not ask."""
     found = []
-    is_watched = isinstance(client, RedisCluster) or isinstance(client.connection_pool, SentinelConnectionPool)
+    is_watched = is_cluster(client) or isinstance(client.connection_pool, SentinelConnectionPool)
     for address, node in _nodes(client):
         try:
             info = node.info()
-        except RedisError as error:
+        except REDIS_ERRORS as error:
             raise errors.StoreError(f"the server does not answer INFO: {error}") from error
         found.append(Server(address, str(info.get("run_id", "")), _facts(info, node, has_failover=is_watched)))
     return found
 
 
 def _nodes(client: Any) -> Iterator[tuple[str, Any]]:
-    if not isinstance(client, RedisCluster):
+    if not is_cluster(client):
         yield "", client
         return
     nodes: Any = client
@@ -93,6 +92,6 @@ def _config(node: Any, name: str) -> str | None:
     """A setting of the server; None where it may not be asked, as with most services."""
     try:
         value = node.config_get(name).get(name)
-    except RedisError:
+    except REDIS_ERRORS:
         return None
     return None if value is None else str(value)

@@ -13,11 +13,11 @@ from importlib.resources import files
 from typing import Any
 
 from msgspec import Struct
-from redis import RedisError
-from redis.cluster import RedisCluster
 from redis.exceptions import NoPermissionError, ResponseError
 
 from trellis_celery.doctor.redis_rights import RightsFacts
+from trellis_celery.stores.redis.connect import is_cluster
+from trellis_celery.stores.redis.translate import REDIS_ERRORS
 
 #: Every command on a key that the stores and their scripts use, with arguments that it could have.
 KEYED: dict[str, tuple[str, ...]] = {
@@ -126,7 +126,7 @@ def _queue(client: Any, calls: Sequence[_Call]) -> _Denials | None:
 
 def _new_connection(client: Any) -> Any:
     node = client
-    if isinstance(client, RedisCluster):
+    if is_cluster(client):
         nodes: Any = client
         node = nodes.get_redis_connection(nodes.get_primaries()[0])
     return node.connection_pool.make_connection()
@@ -147,7 +147,7 @@ def _ask_in_script(client: Any, calls: Sequence[_Call]) -> tuple[_Denials, str]:
     may = client.register_script(_ASK)
     try:
         answers = [may(args=call.words) for call in calls]
-    except RedisError as error:
+    except REDIS_ERRORS as error:
         return (), str(error)
     if -1 in answers:
         return (), "before Redis 7 only users who may use MULTI can see it"
@@ -161,7 +161,7 @@ def _ask_in_script(client: Any, calls: Sequence[_Call]) -> tuple[_Denials, str]:
 def _user(client: Any) -> str:
     try:
         return str(client.acl_whoami())
-    except RedisError:
+    except REDIS_ERRORS:
         return "?"
 
 
@@ -170,6 +170,6 @@ def _load_scripts(client: Any) -> str:
     for script in sorted((files("trellis_celery.stores.redis") / "lua").iterdir(), key=lambda path: path.name):
         try:
             client.script_load(script.read_text())
-        except RedisError as error:
+        except REDIS_ERRORS as error:
             return f"{script.name}: {error}"
     return ""

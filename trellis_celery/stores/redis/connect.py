@@ -17,8 +17,15 @@ from redis.retry import Retry
 from redis.sentinel import SentinelManagedConnection
 
 from trellis_celery import errors
+from trellis_celery.stores.redis.late_cluster import LateCluster
 
-Client = redis.Redis | RedisCluster
+#: Teams may bring their own `RedisCluster`; `connect` makes the other two.
+Client = redis.Redis | LateCluster | RedisCluster
+
+
+def is_cluster(client: Any) -> bool:
+    """Whether it is a client of many servers."""
+    return isinstance(client, LateCluster | RedisCluster)
 
 
 def connect(url: str, *, timeout_ms: int, transport_options: Mapping[str, Any] | None = None) -> Client:
@@ -35,7 +42,7 @@ def connect(url: str, *, timeout_ms: int, transport_options: Mapping[str, Any] |
     scheme = url.partition("://")[0]
     try:
         if scheme.endswith("+cluster"):
-            return RedisCluster.from_url(url.replace("+cluster", "", 1), **limits)
+            return LateCluster(url.replace("+cluster", "", 1), **limits)
         return _by_celery(url, limits, transport_options or {})
     except (ValueError, TypeError, KeyError) as error:
         # What the parsers say may have a part of the password in it.

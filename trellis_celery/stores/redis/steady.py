@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from redis.exceptions import ClusterError, NoScriptError, RedisError
+from redis.exceptions import ClusterError, NoScriptError
 
+from trellis_celery.stores.redis.translate import REDIS_ERRORS
 from trellis_celery.stores.redis.wires import Wires
 
 #: Until servers that each send us to the other have told each other who has the slot.
@@ -44,7 +45,7 @@ class Steady:
         """As a call, but an error is returned."""
         try:
             return self(keys=keys, args=args)
-        except RedisError as error:
+        except REDIS_ERRORS as error:
             return error
 
     def call_each(self, calls: Callable[[], Iterable[Mapping[str, Any]]]) -> list[Any]:

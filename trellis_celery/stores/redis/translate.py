@@ -10,6 +10,9 @@ from redis import exceptions
 
 from trellis_celery import errors
 
+#: What redis-py raises when a call fails; the last stands beside the others.
+REDIS_ERRORS = (exceptions.RedisError, exceptions.RedisClusterException)
+
 #: The server is there but cannot serve now: it may be able to in a moment, or after somebody has helped it.
 _UNAVAILABLE = (
     exceptions.ConnectionError,
@@ -18,6 +21,7 @@ _UNAVAILABLE = (
     exceptions.ReadOnlyError,
     exceptions.MasterDownError,
     exceptions.ClusterDownError,
+    exceptions.RedisClusterException,  # no node answers, or they do not have all slots
     exceptions.ClusterError,  # nobody would take it: its slot is on the move
     exceptions.OutOfMemoryError,
     exceptions.NoScriptError,
@@ -42,7 +46,7 @@ def translated(key: str = "") -> Iterator[None]:
     """Raise what redis-py raises inside as a StoreError."""
     try:
         yield
-    except exceptions.RedisError as error:
+    except REDIS_ERRORS as error:
         raise as_ours(error, key) from error
 
 

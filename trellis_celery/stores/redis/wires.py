@@ -10,10 +10,9 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from redis.cluster import RedisCluster
 from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 
-from trellis_celery.stores.redis.connect import Client
+from trellis_celery.stores.redis.connect import Client, is_cluster
 
 #: Of many commands.
 SENT_AT_ONCE = 50
@@ -36,7 +35,7 @@ class Wires:
     @classmethod
     def like_those_of(cls, client: Client) -> Wires | None:
         """None for a cluster, whose client knows which node to ask."""
-        return None if isinstance(client, RedisCluster) else cls(client)
+        return None if is_cluster(client) else cls(client)
 
     def call(self, *command: Any) -> Any:
         """The reply. Raises what the client would."""

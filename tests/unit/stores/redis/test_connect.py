@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-import redis
 from redis.connection import SSLConnection, UnixDomainSocketConnection
 from redis.retry import Retry
 from redis.sentinel import SentinelConnectionPool
 
 from trellis_celery import errors
 from trellis_celery.stores.redis.connect import connect
+from trellis_celery.stores.redis.store import RedisStore
 
 PASSWORD = "hunter2"
 
@@ -66,8 +66,14 @@ def test_several_sentinels_and_the_name_of_the_master_make_one_client() -> None:
     assert [one["socket_timeout"] for one in sentinels] == [1, 1]
 
 
-def test_nothing_is_sent_until_the_first_call() -> None:
-    assert isinstance(connect("redis://127.0.0.1:1/0", timeout_ms=100), redis.Redis)
+@pytest.mark.parametrize("scheme", ["redis", "redis+cluster"])
+def test_nothing_is_sent_until_the_first_call(scheme: str) -> None:
+    store = RedisStore(connect(f"{scheme}://127.0.0.1:1/0", timeout_ms=100))
+
+    with pytest.raises(errors.StoreUnavailable, match="does not answer"):
+        store.now_ms()
+    with pytest.raises(errors.StoreUnavailable, match="does not answer"):
+        store.load("3-abc")
 
 
 @pytest.mark.parametrize(
@@ -78,6 +84,7 @@ def test_nothing_is_sent_until_the_first_call() -> None:
         f"redis://:{PASSWORD}@localhost/database",
         f"rediss://:{PASSWORD}@localhost/0?ssl_cert_reqs=perhaps",
         f"redis+cluster://:{PASSWORD}@localhost:port",
+        f"redis+cluster://:{PASSWORD}@localhost:6379/5",
         f"redis://:a/{PASSWORD}@localhost:6379/0",
         f"redis://:{PASSWORD}/a@localhost:6379/0",
     ],
