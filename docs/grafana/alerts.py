@@ -43,6 +43,7 @@ _STARTED, _REFUSED, _LOST = (
     metrics.OF_EVENTS[kind] for kind in (EventKind.STEP_STARTED, EventKind.RUN_REFUSED, EventKind.RUN_LOST)
 )
 _NOT_THE_CHECK = '{part!="check"}'  # that is what TrellisStoreDown tells
+_SIGNATURE, _NO_SIGNATURE = '{what="signature"}', '{what!="signature"}'
 _LATENESS_RATE = f"max by (job, le) (rate({metrics.LATENESS.name}_bucket[15m]))"
 
 ALERTS = (
@@ -145,12 +146,21 @@ ALERTS = (
     ),
     Alert(
         "TrellisUntracked",
-        f"{increase(metrics.UNTRACKED, '10m')} > 0",
+        f"{increase(metrics.UNTRACKED, '10m', only=_NO_SIGNATURE)} > 0",
         WARNING,
         "0s",
         "Tasks ran without being tracked",
-        "{{ $value | humanize }} calls or runs of {{ $labels.job }} went on untracked, because the store failed. A "
-        "step of theirs that is lost may not be noticed.",
+        "{{ $value | humanize }} calls or runs of {{ $labels.job }} went on untracked, as a rule because the store "
+        "failed. A step of theirs that is lost may not be noticed.",
+    ),
+    Alert(
+        "TrellisNotSigned",
+        f"{increase(metrics.UNTRACKED, '10m', only=_SIGNATURE)} > 0",
+        CRITICAL,
+        "0s",
+        "Messages came with a signature that is not trusted, or none",
+        "{{ $value | humanize }} messages of {{ $labels.job }} name a step in a header that no key of their worker has "
+        "signed: somebody forged them, or programs have different keys. Their tasks ran, and did no step.",
     ),
     Alert(
         "TrellisNumbersIncomplete",

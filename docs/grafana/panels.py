@@ -120,8 +120,8 @@ ROWS: Mapping[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Untracked in the last hour",
-            "Calls and runs that went on without being tracked, because the store failed. Their steps may be late "
-            "without anybody noticing.",
+            "Calls and runs that went on without being tracked: the store failed, or a signature was not trusted. "
+            "Their steps may be late without anybody noticing.",
             {"": in_time(metrics.UNTRACKED, "1h")},
             kind=Kind.NUMBER,
             red=1,
@@ -265,7 +265,8 @@ ROWS: Mapping[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Untracked",
-            "Per second, by what went on without being tracked: publishing, or what a signal of Celery's tells.",
+            "Per second, by what went on without being tracked: publishing, what a signal of Celery's tells, what was "
+            "kept in vain, or a message whose signature was not trusted.",
             {"{{what}}": per_second(metrics.UNTRACKED, "what")},
             unit="ops",
         ),

@@ -20,7 +20,7 @@ from docs.grafana import make
 from docs.grafana.alerts import ALERTS
 from docs.grafana.panels import ROWS
 from tests.support.services import missing
-from trellis_celery.monitoring.metrics import ALL, MetricType
+from trellis_celery.monitoring.metrics import ALL, UNTRACKED_WHAT, MetricType
 
 ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "docs/grafana"
@@ -206,3 +206,20 @@ def test_the_page_of_metrics_lists_them_all() -> None:
     listed = [(name, kind, tuple(re.findall(r"`(\w+)`", labels)), what) for name, kind, labels, what in rows]
 
     assert listed == [(metric.name, metric.type, metric.labels, metric.help) for metric in ALL]
+
+
+def test_the_page_of_metrics_says_of_everything_that_goes_untracked_what_it_is() -> None:
+    page = (ROOT / "docs/reference/metrics.md").read_text()
+    section = page[page.index("\n## What went on untracked\n") :].partition("\n## How")[0]
+
+    listed = [
+        name for row in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    ]
+
+    assert sorted(set(listed) - {"what"}) == sorted(UNTRACKED_WHAT)
+
+
+def test_an_untracked_signature_has_an_alarm_of_its_own_that_does_not_blame_the_store() -> None:
+    assert 'what!="signature"' in RULES["TrellisUntracked"]["expr"]
+    assert 'what="signature"' in RULES["TrellisNotSigned"]["expr"]
+    assert "store" not in RULES["TrellisNotSigned"]["annotations"]["description"]
