@@ -9,7 +9,11 @@ TENANT = "clinic-7"
 
 
 def take_in(referral_id: str) -> ProcessHandle:
-    """Start the intake of a referral. Calling it again returns the same process, and sends nothing twice."""
+    """Start the intake of a referral.
+
+    While it goes on, calling this again returns the same process and sends the tasks again: no worker starts a step a
+    second time because of that. After its end, calling this starts another intake.
+    """
     with trellis.start_process(
         ReferralIntake, tenant_id=TENANT, aggregate_type="Referral", aggregate_id=referral_id
     ) as process:
