@@ -38,7 +38,7 @@ def test_most_commands_are_seen() -> None:
 def test_a_name_on_the_page_is_one_that_there_is(name: str) -> None:
     settings = {PREFIX + field.name for field in fields(Settings)}
     series = {metric.name for metric in ALL}
-    of_others = {"worker_max_memory_per_child", "visibility_timeout", "job_name", "in_progress"}
+    of_others = {"worker_max_memory_per_child", "visibility_timeout", "job_name", "in_progress", "runbook_url"}
 
     assert name in settings | series | of_others or re.search(rf"\b{name}\b", SOURCE), name
 
