@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, fields
@@ -112,3 +113,13 @@ def test_importing_the_first_program_of_the_readme_starts_no_process(redis_url: 
 
     assert namespace["trellis"].list_processes() == []
     namespace["app"].close()
+
+
+def test_the_readme_lists_every_extra() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    readme = (ROOT / "README.md").read_text()
+    table = readme[readme.index("| extra |") :].partition("\n\n")[0]
+
+    names = [name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)]
+
+    assert sorted(names) == sorted(declared)
