@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable, Iterator
+from uuid import uuid4
 
 import pytest
 
@@ -15,7 +16,7 @@ from tests.support.breaking import APP, STORE, send, start, wait_until_completed
 from tests.support.cluster import Cluster
 from tests.support.programs import Program
 from tests.support.redis_server import DURABLE, RedisServer
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, stays
 from trellis_celery import EventKind, errors
 
 pytestmark = pytest.mark.integration
@@ -78,6 +79,31 @@ def test_s1_what_was_sent_while_the_store_was_down_is_sent_again_when_the_broker
 
     cluster.consume("forgetful", by="worker")
     eventually(lambda: process.refresh().state == "completed", what="completed")
+
+
+@pytest.mark.fault("S1")
+def test_s1_another_call_of_a_task_that_is_sent_while_the_store_is_down_runs_as_well(
+    cluster: Cluster, store: RedisServer
+) -> None:
+    process = start(cluster)
+    seen_before = cluster.trellis.get_process(process.id)
+    first, other, again = uuid4().hex, uuid4().hex, uuid4().hex
+    with process:
+        cluster.module.carry.apply_async((0,), queue="others", task_id=first)
+    store.kill()
+    try:
+        with seen_before:
+            cluster.module.carry.apply_async((0.1,), queue="others", task_id=other)
+            cluster.module.carry.apply_async((0,), queue="others", task_id=again)
+    finally:
+        store.start()
+
+    cluster.consume("others", by="worker")
+
+    cluster.diary.wait_for(f"ended {other}")
+    eventually(lambda: process.refresh().state == "completed", what="completed")
+    assert stays(lambda: not cluster.diary.read(f"ran {again}"), for_s=0.5)
+    assert process.steps["carry"].task_id == first
 
 
 @pytest.mark.fault("S1")

@@ -97,6 +97,26 @@ def test_an_undeclared_task_is_warned_about_and_claimed_by_the_worker_that_knows
     assert "worker lost" in (process.steps["work"].last_error or "")
 
 
+def test_another_call_of_an_undeclared_task_runs_and_is_not_the_step(cluster: Cluster, web: Web) -> None:
+    first, second = uuid4().hex[:8], uuid4().hex[:8]
+    cluster.worker("-Q", "calls", "-c", "1", name="calls")
+    process = web.send("Undeclared", first, queue="calls")
+    with process:
+        for name in (second, first):
+            web.app.send_task("by_name.work", (name,), queue="calls")
+
+    cluster.diary.wait_for(f"ran {first}")
+    cluster.diary.write(f"let go {first}")
+    cluster.diary.wait_for(f"ran {second}")
+    assert process.refresh().state == "completed"
+
+    cluster.diary.write(f"let go {second}")
+    eventually(
+        lambda: EventKind.RUN_REFUSED in [event.kind for event in process.history()], what="the same call refused"
+    )
+    assert cluster.diary.read(f"ran {first}") == [""]
+
+
 def test_a_further_attempt_of_an_undeclared_task_is_held_by_its_worker_as_the_first_is(
     cluster: Cluster, web: Web
 ) -> None:

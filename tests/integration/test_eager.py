@@ -112,6 +112,47 @@ def test_a_retry_that_celery_raises_instead_of_running_it_fails_the_step(eager: 
     assert eager.state_of("work") == "failed"
 
 
+def test_another_call_of_the_task_runs_and_is_not_the_step(eager: Eager, send: Any) -> None:
+    send(eager.work, "first")
+    result = send(eager.work, "second")
+
+    assert result.get() == "second"
+    assert eager.runs == [("work", 1), None]
+    assert EventKind.RUN_REFUSED not in [event.kind for event in eager.process.history()]
+
+
+def test_what_another_call_sends_belongs_to_the_process(eager: Eager) -> None:
+    eager.app.conf.task_always_eager = True
+    with eager.process:
+        eager.work.delay("first")
+        eager.work.delay("send more")
+
+    assert eager.state_of("more") == "completed"
+
+
+def test_another_call_that_fails_does_not_fail_the_step(eager: Eager) -> None:
+    with eager.process:
+        eager.work.apply(("succeed",))
+        eager.work.apply(("fail",))
+
+    assert eager.runs == [("work", 1), None]
+    assert eager.state_of("work") == "completed"
+
+
+def test_the_same_call_again_does_not_run(eager: Eager, send: Any) -> None:
+    send(eager.work, "first")
+    send(eager.work, "first")
+
+    assert eager.runs == [("work", 1)]
+
+
+def test_arguments_that_no_message_could_carry_are_no_reason_not_to_track(eager: Eager) -> None:
+    with eager.process:
+        eager.more.apply((object(),))
+
+    assert eager.state_of("more") == "completed"
+
+
 def test_a_task_that_ignores_itself_cancels_its_step(eager: Eager, send: Any) -> None:
     send(eager.work, "ignore")
 

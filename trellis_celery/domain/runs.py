@@ -92,6 +92,7 @@ def start(
     now_ms: int,
     attempt: int | None = None,
     task_id: str | None = None,
+    args_digest: str | None = None,
     celery_retries: int | None = None,
     sent_by: str | None = None,
     worker: str | None = None,
@@ -102,9 +103,12 @@ def start(
 
     `attempt` and `celery_retries` are what the message carries; None when there was no message to carry them. Each of
     Celery's own retries is one more run of the same attempt, and copies of the message from before it are stale.
+    `args_digest`: of a call that was not queued, so that nobody has asked yet whether it is the step's or another.
     `sent_by`: the run that sent the message again, and that may hold the step still if the store was not told of it.
     `traceparent`: where the run is in a trace.
     """
+    if args_digest is not None and step.args_digest not in (None, args_digest) and step.task_id not in (None, task_id):
+        return Transition(step, step, verdict=Verdict.UNTRACKED)
     attempt = max(step.attempt if attempt is None else attempt, 1)
     celery_retries = step.celery_retries if celery_retries is None else celery_retries
     verdict = _may_start(step, run_id=run_id, attempt=attempt, celery_retries=celery_retries, sent_by=sent_by)
@@ -120,6 +124,7 @@ def start(
         run_id=run_id,
         celery_retries=celery_retries,
         task_id=task_id or step.task_id,
+        args_digest=step.args_digest or args_digest,
         worker=worker,
         is_leased=is_leased,
         is_finishing=False,

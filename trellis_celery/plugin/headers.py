@@ -12,7 +12,6 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from trellis_celery import errors
 from trellis_celery.domain.identity import is_process_id
@@ -26,6 +25,7 @@ PROTOCOL = 1
 #: What the tracers of OpenTelemetry read.
 MAX_TRACEPARENT_LENGTH = 512
 MAX_RUN_ID_LENGTH = 32
+MAX_DIGEST_LENGTH = 32
 
 
 class Header(Struct, frozen=True, kw_only=True):
@@ -38,6 +38,8 @@ class Header(Struct, frozen=True, kw_only=True):
     attempt: int = 0
     #: The step's record as it was when the message was sent; None if it is not known.
     record: ProcessStep | None = None
+    #: Of the call's arguments, if the store was not told of the message before it went out.
+    args_digest: str | None = None
     #: The sender did not know the task: if the worker does, and it is bound to a step, then it is that step.
     may_claim: bool = False
     #: What started the process in a trace, in the form of the W3C.
@@ -52,7 +54,7 @@ class Header(Struct, frozen=True, kw_only=True):
         return self.step_name is not None and self.task_id is not None and self.task_id == task_id
 
     def without_step(self) -> Header:
-        return replace(self, step_name=None, task_id=None, attempt=0, record=None, may_claim=False, run_id=None)
+        return Header(process_id=self.process_id, process_type=self.process_type, traceparent=self.traceparent)
 
     def to_wire(self) -> dict[str, Any]:
         """Strings and integers only: every broker and serializer can carry them."""
@@ -63,6 +65,8 @@ class Header(Struct, frozen=True, kw_only=True):
             wire["run"] = self.run_id
         if self.record is not None:
             wire |= {"version": self.record.version, "record": codec.dump_step(self.record).decode()}
+        if self.args_digest is not None:
+            wire["digest"] = self.args_digest
         if self.may_claim:
             wire["claim"] = 1
         if self.traceparent is not None:
@@ -161,6 +165,7 @@ def from_wire(wire: Any) -> Header | None:
                 process_id=process_id,
                 process_type=process_type,
                 may_claim=_may_claim(wire),
+                args_digest=_read_short(wire, "digest", MAX_DIGEST_LENGTH),
                 traceparent=_read_short(wire, "trace", MAX_TRACEPARENT_LENGTH),
                 **_read_step(wire),
             )

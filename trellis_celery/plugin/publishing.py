@@ -146,6 +146,10 @@ class _Publication:
     def _encoded(self) -> tuple[bytes, dict[str, Any]]:
         return message.encode(self._body, self._options)
 
+    @cached_property
+    def _args_digest(self) -> str:
+        return message.args_digest(self._body, self._options.get("serializer"))
+
     def track(self) -> tuple[bytes, dict[str, Any]]:
         """Write the header, after the store knows that the message is coming; return what to publish.
 
@@ -162,6 +166,8 @@ class _Publication:
                 self._trellis.count_untracked("publish", header, error)
                 if isinstance(error, errors.StoreUnavailable):
                     self._tell_later(header)
+                if header is not self._sender.header:
+                    header = replace(header, args_digest=self._args_digest)
         headers.write(header, self._headers, self._trellis.signer)
         return self._encoded
 
@@ -199,12 +205,14 @@ class _Publication:
                     "task_unknown_to_sender",
                     extra={"process_id": process_id, "task": self._task_name, "hint": "declare it: Step(task=…)"},
                 )
+            digest = self._args_digest if is_unknown else None
             if parent is not None and parent.process_id == process_id:
-                return replace(parent, record=None, may_claim=is_unknown, run_id=None)
+                return replace(parent, record=None, may_claim=is_unknown, run_id=None, args_digest=digest)
             return Header(
                 process_id=process_id,
                 process_type=process_type,
                 may_claim=is_unknown,
+                args_digest=digest,
                 traceparent=self._sender.traceparent,
             )
         process = self._sender.process
@@ -267,7 +275,7 @@ class _Publication:
         return partial(
             runs.queue,
             task_id=self.task_id or "",
-            args_digest=message.args_digest(self._body, self._options.get("serializer")),
+            args_digest=self._args_digest,
             delay_ms=self._delay_ms(),
             is_own_run=own_run is not None,
             is_late=is_late,

@@ -91,6 +91,7 @@ class Run:
                     run_id=self.run_id,
                     attempt=self.header.attempt or None,
                     task_id=self.header.task_id,
+                    args_digest=self.header.args_digest,
                     celery_retries=self._celery_retries,
                     sent_by=self.header.sent_by,
                     worker=self._worker,
@@ -268,6 +269,11 @@ class Run:
 def attach(request: Any, run: Run) -> None:
     """Keep a run on Celery's request."""
     setattr(request, _ATTRIBUTE, run)
+
+
+def detach(request: Any) -> None:
+    """Forget the run of Celery's request."""
+    delattr(request, _ATTRIBUTE)
 
 
 def run_of(request: Any) -> Run | None:

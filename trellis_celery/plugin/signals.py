@@ -20,15 +20,16 @@ from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import signals, states
 from celery.exceptions import Ignore, Reject, Retry
 from celery.worker import state
+from kombu.exceptions import EncodeError
 
 from trellis_celery import errors
 from trellis_celery.domain import outcomes, transitions
 from trellis_celery.domain.step import ProcessStep
 from trellis_celery.domain.transitions import Transition, Verdict
 from trellis_celery.logs import EventLogger
-from trellis_celery.plugin import context, headers
+from trellis_celery.plugin import context, headers, message
 from trellis_celery.plugin.headers import Header
-from trellis_celery.plugin.run import Run, attach, new_run_id, run_of
+from trellis_celery.plugin.run import Run, attach, detach, new_run_id, run_of
 from trellis_celery.ports import Attempt, AttemptSpan, SpanOutcome, StepKey
 
 if TYPE_CHECKING:
@@ -144,6 +145,18 @@ def on_prerun(sender: Any, **_: Any) -> None:
     )
     attach(request, run)
     run.start()
+    if run.verdict is Verdict.UNTRACKED:
+        _leave_to_itself(trellis, request, header)
+
+
+def _leave_to_itself(trellis: Trellis, request: Any, header: Header) -> None:
+    """Let a task run as an ordinary one of its process: it is another call than the one that does the step."""
+    logger.warning(
+        "step_already_sent",
+        extra={"process_id": header.process_id, "step": header.step_name, "task_id": request.id},
+    )
+    detach(request)
+    headers.write(header.without_step(), vars(request), trellis.signer)
 
 
 def _begin_span(trellis: Trellis, header: Header, request: Any) -> AttemptSpan | None:
@@ -167,8 +180,21 @@ def _header_of_eager(trellis: Trellis, task: Any) -> Header | None:
     process = context.entered_process()
     if process is None:
         return None
-    header = Header(process_id=process.id, process_type=process.process_type, traceparent=process.own.traceparent)
+    header = Header(
+        process_id=process.id,
+        process_type=process.process_type,
+        args_digest=_digest_of_eager(task),
+        traceparent=process.own.traceparent,
+    )
     return _claim(trellis, task.name, task.request.id, header)
+
+
+def _digest_of_eager(task: Any) -> str | None:
+    """None for arguments that no message could carry, as those of an eager task may be."""
+    try:
+        return message.args_digest((task.request.args, task.request.kwargs, None), task.serializer)
+    except EncodeError:
+        return None
 
 
 def _claim(trellis: Trellis, task_name: str, task_id: str, header: Header) -> Header | None:
@@ -181,6 +207,7 @@ def _claim(trellis: Trellis, task_name: str, task_id: str, header: Header) -> He
         process_type=header.process_type,
         step_name=step.name,
         task_id=task_id,
+        args_digest=header.args_digest,
         traceparent=header.traceparent,
     )
 

@@ -15,7 +15,21 @@ import msgspec
 SIGNATURE = "sig"
 
 #: Every field of the header. What is missing is signed as missing.
-_FIELDS = ("v", "process", "type", "step", "task", "attempt", "run", "by", "version", "record", "claim", "trace")
+_FIELDS = (
+    "v",
+    "process",
+    "type",
+    "step",
+    "task",
+    "attempt",
+    "run",
+    "by",
+    "version",
+    "record",
+    "digest",
+    "claim",
+    "trace",
+)
 _CONTEXT = "trellis header"
 
 _encode = msgspec.json.Encoder().encode

@@ -243,6 +243,32 @@ class TestStart:
 
         assert (transition.after, transition.verdict) == (finishing, Verdict.DUPLICATE)
 
+    @pytest.mark.parametrize(
+        "step", [QUEUED, RUNNING, *(replace(one, task_id="task", args_digest="args") for one in TERMINAL)]
+    )
+    def test_another_call_that_was_not_queued_is_not_the_step(self, step: ProcessStep) -> None:
+        transition = runs.start(step, run_id="other", attempt=1, task_id="other", args_digest="others", now_ms=11_000)
+
+        assert (transition.is_change, transition.verdict) == (False, Verdict.UNTRACKED)
+
+    @pytest.mark.parametrize("known", [{"args_digest": "args"}, {}], ids=["the same call", "any call"])
+    def test_a_call_that_is_not_known_to_be_another_is_refused_like_a_copy(self, known: dict[str, str]) -> None:
+        transition = runs.start(RUNNING, run_id="other", attempt=1, task_id="other", now_ms=21_000, **known)
+
+        assert transition.verdict is Verdict.DUPLICATE
+
+    def test_the_steps_own_task_may_start_with_other_arguments(self) -> None:
+        transition = runs.start(QUEUED, run_id="run", attempt=1, task_id="task", args_digest="others", now_ms=11_000)
+
+        assert (transition.verdict, transition.after.args_digest) == (Verdict.ACCEPTED, "args")
+
+    def test_a_call_that_was_not_queued_is_the_steps_from_its_start(self) -> None:
+        started = runs.start(PENDING, run_id="run", task_id="task", args_digest="args", now_ms=11_000).after
+        another = runs.start(started, run_id="other", task_id="other", args_digest="others", now_ms=12_000)
+
+        assert (started.task_id, started.args_digest) == ("task", "args")
+        assert another.verdict is Verdict.UNTRACKED
+
     @pytest.mark.parametrize("finished", TERMINAL, ids=lambda step: step.state)
     def test_a_finished_step_does_not_start(self, finished: ProcessStep) -> None:
         transition = runs.start(finished, run_id="run", attempt=9, now_ms=30_000)

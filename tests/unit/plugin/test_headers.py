@@ -32,6 +32,18 @@ def test_a_header_that_was_written_is_read_back_with_the_steps_record() -> None:
     assert headers.read(message_headers) == written
 
 
+def test_a_call_that_the_store_was_not_told_of_says_which_call_it_is() -> None:
+    process = a_process()
+    written = replace(headers.of_step(process.id, "Intake", process.step("check"), task_id="task-1"), args_digest="0a")
+    message_headers: dict[str, Any] = {"id": "task-1"}
+
+    headers.write(written, message_headers)
+
+    assert headers.read(message_headers) == written
+    assert headers.from_wire(written.to_wire() | {"digest": "0" * 1_000}) == replace(written, args_digest=None)
+    assert written.without_step().args_digest is None
+
+
 def test_a_header_goes_into_a_nested_headers_dict_too_because_celery_hands_on_only_that_one() -> None:
     process = a_process()
     message_headers: dict[str, Any] = {"id": "task-1", "headers": {"sentry-trace": "x"}}
