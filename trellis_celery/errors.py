@@ -4,8 +4,8 @@
 
     TrellisError
     ├── ConfigurationError        a setting is missing, unknown or has a bad value
-    ├── DefinitionError           a process type or a step is declared wrongly   (also ValueError)
-    ├── InvalidIdentifier         an id or a name cannot be stored               (also ValueError)
+    ├── DefinitionError           what is declared or given makes no sense       (also ValueError)
+    ├── InvalidIdentifier         an id, a name or a text cannot be stored       (also ValueError)
     ├── ProcessExists             a live process has this business key already
     ├── ProcessNotFound           no process has this id                         (also LookupError)
     ├── StepNotFound              the process has no step of this name           (also LookupError)
@@ -34,11 +34,13 @@ class ConfigurationError(TrellisError):
 
 
 class DefinitionError(TrellisError, ValueError):
-    """A process type or a step is declared wrongly."""
+    """A process type or a step is declared wrongly, or what a call was given makes no sense."""
 
 
 class InvalidIdentifier(TrellisError, ValueError):
-    """An id or a name cannot be stored: empty, too long, or with characters that no store can hold."""
+    """An id or a name cannot be stored: empty, too long, or with characters that no store can hold. Or it is no string,
+    as a text has to be that is kept.
+    """
 
     def __init__(self, *, field: str, value: object, problem: str) -> None:
         self.field = field

@@ -21,7 +21,7 @@ from trellis_celery.plugin.extension import Trellis
 @option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Of how many processes.")
 @option("--after", type=PositionType(), help="The next page: what the page before printed at its end.")
 def incidents(trellis: Trellis, output: Output, *, limit: int, after: Position | None, **only: str | None) -> None:
-    """Steps that were given up on, and what to type next: until somebody retries, completes or closes them."""
+    """Steps that were given up on, and what to type next: until somebody deals with them."""
     found = trellis.processes.incidents(ProcessFilter(**only), limit=limit, after=after)  # type: ignore[arg-type]
     if output.as_json:
         for incident in found:

@@ -28,9 +28,14 @@ def start(step: ProcessStep, /, *, now_ms: int) -> Transition:
 
 def complete(step: ProcessStep, /, *, now_ms: int, by: str = "") -> Transition:
     if step.state.is_terminal and step.state is not StepState.COMPLETED:
-        hint = "retry it first" if step.state is StepState.FAILED else ""
-        raise errors.InvalidTransition(step=step.name, state=step.state, asked="completed", hint=hint)
+        raise errors.InvalidTransition(step=step.name, state=step.state, asked="completed", hint=_instead(step))
     return outcomes.complete(step, now_ms=now_ms, by=by)
+
+
+def _instead(step: ProcessStep) -> str:
+    if step.state is not StepState.FAILED:
+        return ""
+    return "retry it, or close its incident" if step.has_incident else "retry it"
 
 
 def fail(step: ProcessStep, /, error: str, *, now_ms: int, by: str = "") -> Transition:

@@ -135,6 +135,13 @@ class ProcessType:
         return [step.new_record(queue_timeout_ms=queue_timeout_ms) for step in cls.declared_steps.values()]
 
 
+def require_process_type(value: object) -> type[ProcessType]:
+    """Return `value` if it is a process type that declares steps; raises DefinitionError otherwise."""
+    if not (isinstance(value, type) and issubclass(value, ProcessType) and value is not ProcessType):
+        raise errors.DefinitionError(f"a process type such as ReferralNotification is needed, not {value!r:.80}")
+    return value
+
+
 #: Steps that name their tasks, by type and task.
 _by_task: dict[tuple[str, str], Step] = {}
 
@@ -148,6 +155,10 @@ _RESERVED = frozenset(dir(ProcessType)) | {"type_name", "declared_steps"}
 
 
 def _declared_steps(cls: type[ProcessType]) -> dict[str, Step]:
+    for base in cls.__mro__[1:]:
+        for name in (name for name, value in vars(base).items() if isinstance(value, Step)):
+            inherited = f"{cls.__name__} would inherit {base.__name__}.{name}"
+            raise errors.DefinitionError(f"{inherited}: a process type declares all of its steps itself")
     own = {name: value for name, value in vars(cls).items() if isinstance(value, Step)}
     if not own:
         raise errors.DefinitionError(f"process type {cls.__name__} declares no steps")

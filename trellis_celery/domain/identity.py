@@ -62,6 +62,13 @@ def require_identifier(field: str, value: object) -> str:
     return value
 
 
+def require_text(field: str, value: object) -> str:
+    """Return `value` if it is a string, of any content and length; raises InvalidIdentifier otherwise."""
+    if not isinstance(value, str):
+        raise errors.InvalidIdentifier(field=field, value=value, problem="is not a string")
+    return value
+
+
 def new_process_id(key: BusinessKey) -> str:
     return f"{key.shard:x}-{uuid4().hex}"
 

@@ -122,8 +122,11 @@ class Process(Struct, kw_only=True):
         """A new process with its steps pending.
 
         `deadline_ms`: how long the whole process may take. `traceparent`: what started it in a trace. Raises
-        DefinitionError for no steps, too many, or two of one name; InvalidIdentifier for an id that cannot be stored.
+        DefinitionError for no steps, too many, or two of one name, and for metadata that are no mapping;
+        InvalidIdentifier for an id that cannot be stored.
         """
+        if metadata is not None and not isinstance(metadata, Mapping):
+            raise errors.DefinitionError(f"metadata must be a mapping of JSON values, not {metadata!r:.80}")
         key = BusinessKey(
             tenant_id=tenant_id,
             process_type=process_type,

@@ -12,7 +12,7 @@ from celery import Celery, signals
 
 from trellis_celery import errors
 from trellis_celery.bootstrap import open_archive, open_store, open_tracer
-from trellis_celery.domain.definitions import ProcessType
+from trellis_celery.domain.definitions import ProcessType, require_process_type
 from trellis_celery.domain.events import ProcessStepTimedOut
 from trellis_celery.domain.process import Process
 from trellis_celery.domain.queries import Position, ProcessFilter, ProcessSummary
@@ -217,6 +217,8 @@ class Trellis:
         never pretended.
         """
 
+        require_process_type(process_type)
+
         def start(traceparent: str | None = None) -> Process:
             return self.processes.start_process(
                 tenant_id=tenant_id,
@@ -241,9 +243,11 @@ class Trellis:
         self, process_type: type[ProcessType] | str, *, tenant_id: str, aggregate_type: str, aggregate_id: str
     ) -> ProcessHandle | None:
         """The live process with this business key, if there is one."""
+        if not isinstance(process_type, str):
+            process_type = require_process_type(process_type).type_name
         process = self.processes.find_process(
             tenant_id=tenant_id,
-            process_type=process_type if isinstance(process_type, str) else process_type.type_name,
+            process_type=process_type,
             aggregate_type=aggregate_type,
             aggregate_id=aggregate_id,
         )

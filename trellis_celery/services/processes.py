@@ -11,15 +11,18 @@ from msgspec.structs import replace
 from trellis_celery import errors
 from trellis_celery.domain import by_hand, outcomes
 from trellis_celery.domain.events import Event, EventKind
-from trellis_celery.domain.identity import BusinessKey, require_process_id
+from trellis_celery.domain.identity import BusinessKey, require_process_id, require_text
 from trellis_celery.domain.process import OWN_RECORD, Process
 from trellis_celery.domain.queries import Incident, Position, ProcessFilter, ProcessSummary, Stats, incident_of
-from trellis_celery.domain.step import ProcessStep
+from trellis_celery.domain.step import ProcessStep, require_count
 from trellis_celery.domain.tracker import StepTracker
 from trellis_celery.domain.transitions import Transition
 from trellis_celery.ports import EVERYTHING, EventSink, ProcessStore, StepKey
 from trellis_celery.repositories import ProcessRepository, RepositoryStore, StepTrackerRepository
 from trellis_celery.services.recorder import Recorder
+
+#: Processes that are read at once, at the most.
+MAX_LIMIT = 1_000_000
 
 
 class ProcessService:
@@ -60,6 +63,8 @@ class ProcessService:
 
         `if_exists="raise"` raises ProcessExists instead of returning it. `traceparent`: what starts it in a trace.
         """
+        if if_exists not in ("return", "raise"):
+            raise errors.DefinitionError(f"if_exists must be 'return' or 'raise', not {if_exists!r}")
         process = Process.start(
             tenant_id=tenant_id,
             process_type=process_type,
@@ -106,7 +111,7 @@ class ProcessService:
         self, only: ProcessFilter = EVERYTHING, *, limit: int = 50, after: Position | None = None
     ) -> list[ProcessSummary]:
         """Processes, newest first; `after`: those behind the `position` of the last one of the page before."""
-        return self.store.list_processes(only, limit=limit, after=after)
+        return self.store.list_processes(only, limit=require_count("limit", limit, MAX_LIMIT), after=after)
 
     def history(self, process: Process | str) -> list[Event]:
         """Everything that happened to the process, oldest first."""
@@ -119,11 +124,12 @@ class ProcessService:
 
     def complete_step(self, process: Process | str, step_name: str, *, by: str = "") -> None:
         """Complete a step, started or not. Does nothing to a completed one; raises InvalidTransition if it failed."""
-        self._apply(process, step_name, partial(by_hand.complete, by=by))
+        self._apply(process, step_name, partial(by_hand.complete, by=require_text("by", by)))
 
     def fail_step(self, process: Process | str, step_name: str, error: str, *, by: str = "") -> None:
         """Fail a step. Does nothing to a failed one; raises InvalidTransition if it was completed or cancelled."""
-        self._apply(process, step_name, partial(by_hand.fail, error=error, by=by))
+        require_text("error", error)
+        self._apply(process, step_name, partial(by_hand.fail, error=error, by=require_text("by", by)))
 
     def retry_step(self, process: Process | str, step_name: str, *, by: str = "") -> None:
         """Try a step again that has failed or was given up, as a new attempt with all its retries.
@@ -131,6 +137,7 @@ class ProcessService:
         The next check sends its task; a step that no task does has to be started or completed as before. Raises
         InvalidTransition for any other step, ProcessExists if another process is live for the business key by now.
         """
+        require_text("by", by)
         holder = self.store.find(self.get_process(_id(process)).key)
         if holder not in (None, _id(process)):
             raise errors.ProcessExists(process_id=str(holder))
@@ -139,6 +146,8 @@ class ProcessService:
 
     def cancel(self, process: Process | str, *, reason: str = "cancelled", by: str = "") -> None:
         """Cancel every step that is not finished. Tasks that still run may end, but no longer count."""
+        require_text("reason", reason)
+        require_text("by", by)
         stored = self.get_process(_id(process))
         picture = process if isinstance(process, Process) else stored
         for step_name in stored.steps:
@@ -149,7 +158,8 @@ class ProcessService:
 
         Raises InvalidTransition if the step has no open incident.
         """
-        self._apply(process, step_name, partial(by_hand.close_incident, by=by, note=note))
+        require_text("note", note)
+        self._apply(process, step_name, partial(by_hand.close_incident, by=require_text("by", by), note=note))
 
     def incidents(
         self, only: ProcessFilter = EVERYTHING, *, limit: int = 50, after: Position | None = None
@@ -158,6 +168,7 @@ class ProcessService:
 
         Those of the newest processes first. `limit` and `after` are of processes, as in `list_processes`.
         """
+        require_count("limit", limit, MAX_LIMIT)
         summaries = self.store.list_processes(replace(only, has_incident=True), limit=limit, after=after)
         return [incident for summary in summaries for incident in self._incidents_of(summary)]
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import partial
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from trellis_celery import errors
 from trellis_celery.domain import outcomes, timeouts, transitions
@@ -222,15 +223,16 @@ class TimeoutCheckerService:
             elif isinstance(record, Exception):
                 self._quarantine(item, record, batch)
             else:
+                seen = self._as_of_its_run(item, record, batch.now_ms)
                 try:
-                    action, transition = self._decide(item, record, batch.now_ms)
+                    action, transition = self._decide(seen, record, batch.now_ms)
                 except (errors.ProcessNotFound, errors.StoreError) as error:
                     self._quarantine(item, error, batch)
                     continue
                 if action is Action.NOTHING:
                     self._pass_over(item, record, batch.now_ms)
                     continue
-                transition = spans.begin(item, record, transition)
+                transition = spans.begin(seen, record, transition)
                 changes.append(self._recorder.change(item.key.process_id, transition))
                 actions.append(action)
         for change, action, outcome in zip(changes, actions, self._recorder.commit(changes), strict=True):
@@ -239,6 +241,13 @@ class TimeoutCheckerService:
                 batch.claims.append(_Claim(change.key, action, outcome.step, by_key[change.key].since_ms))
             elif isinstance(outcome, Exception):
                 self._quarantine(by_key[change.key], outcome, batch)
+
+    def _as_of_its_run(self, due: Due, record: ProcessStep, now_ms: int) -> Due:
+        """An earlier run's lease, that nobody has renewed in all the time since the present one started, is its own."""
+        started_ms = record.started_at_ms
+        if due.lapsed_attempt is None or started_ms is None or now_ms < started_ms + self._worker_lost_ms:
+            return due
+        return replace(due, since_ms=max(due.since_ms, started_ms))
 
     def _decide(self, due: Due, record: ProcessStep, now_ms: int) -> tuple[Action, transitions.Transition]:
         if due.key.step_name != OWN_RECORD:
@@ -255,8 +264,13 @@ class TimeoutCheckerService:
         return Action.NOTHING, transitions.Transition(record, record)
 
     def _pass_over(self, due: Due, record: ProcessStep, now_ms: int) -> None:
-        is_ahead = due.lapsed_attempt is None and record.deadline_ms is not None and record.deadline_ms > now_ms
-        self._store.discard([due], until_ms=record.deadline_ms if is_ahead else None)
+        if due.lapsed_attempt is None:
+            counts_from_ms = record.deadline_ms
+        else:  # of an earlier run of the attempt, and now of the one that has taken its place
+            is_taken_over = record.is_leased and record.attempt == due.lapsed_attempt
+            counts_from_ms = now_ms + self._worker_lost_ms if is_taken_over else None
+        is_ahead = counts_from_ms is not None and counts_from_ms > now_ms
+        self._store.discard([due], until_ms=counts_from_ms if is_ahead else None)
 
     def _quarantine(self, due: Due, error: Exception, batch: _Batch) -> None:
         if isinstance(error, errors.StoreUnavailable):

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from trellis_celery import errors
-from trellis_celery.domain.definitions import ProcessType, Step, step_of_task
+from trellis_celery.domain.definitions import ProcessType, Step, require_process_type, step_of_task
 from trellis_celery.domain.step import OnTimeout, ProcessStep
 
 
@@ -61,6 +61,26 @@ def test_a_renamed_class_keeps_its_stored_name() -> None:
 def test_a_wrong_declaration_is_refused_where_it_is_made(attributes: dict[str, Any], problem: str) -> None:
     with pytest.raises(errors.DefinitionError, match=problem):
         declare(**attributes)
+
+
+@pytest.mark.fault("A11")
+def test_steps_are_not_inherited() -> None:
+    base = declare(step=Step())
+    mixin = type("Mixin", (), {"step": Step()})
+
+    for bases in ((base,), (mixin, ProcessType)):
+        with pytest.raises(errors.DefinitionError, match=r"Derived would inherit \w+\.step"):
+            type("Derived", bases, {"more": Step()})
+
+
+@pytest.mark.fault("A11")
+@pytest.mark.parametrize("value", ["Declared", ProcessType, Step, None, 5])
+def test_what_is_no_process_type_is_told_from_one(value: object) -> None:
+    declared = declare(step=Step())
+
+    assert require_process_type(declared) is declared
+    with pytest.raises(errors.DefinitionError, match="is needed, not"):
+        require_process_type(value)
 
 
 def test_a_step_may_name_its_task() -> None:

@@ -296,6 +296,51 @@ class TestRetry:
         with pytest.raises(errors.InvalidTransition, match="only a failed step"):
             service.retry_step(process, "a")
 
+    @pytest.mark.fault("A11")
+    @pytest.mark.parametrize("text", [5, None, ValueError("no"), b"bytes"])
+    def test_what_is_no_text_is_refused_and_nothing_is_written(self, service: ProcessService, text: Any) -> None:
+        process = start(service)
+        service.fail_step(process, "b", "broken")
+        before = service.get_process(process.id)
+
+        for act in (
+            lambda: service.complete_step(process, "a", by=text),
+            lambda: service.fail_step(process, "a", text),
+            lambda: service.fail_step(process, "a", "broken", by=text),
+            lambda: service.retry_step(process, "b", by=text),
+            lambda: service.cancel(process, reason=text),
+            lambda: service.cancel(process, by=text),
+            lambda: service.close_incident(process, "b", by=text),
+            lambda: service.close_incident(process, "b", note=text),
+        ):
+            with pytest.raises(errors.InvalidIdentifier, match="is not a string"):
+                act()
+
+        assert service.get_process(process.id) == before
+
+    @pytest.mark.fault("A11")
+    @pytest.mark.parametrize(
+        ("given", "problem"),
+        [
+            ({"if_exists": "Raise"}, "if_exists must be 'return' or 'raise', not 'Raise'"),
+            ({"metadata": "abc"}, "metadata must be a mapping of JSON values, not 'abc'"),
+            ({"metadata": [("a", 1)]}, "metadata must be a mapping"),
+        ],
+    )
+    def test_what_makes_no_sense_starts_no_process(
+        self, service: ProcessService, given: dict[str, Any], problem: str
+    ) -> None:
+        with pytest.raises(errors.DefinitionError, match=problem):
+            service.start_process(**KEY, steps=[ProcessStep("a")], **given)
+
+        assert service.list_processes() == []
+
+    @pytest.mark.parametrize("limit", ["x", -1, 1.5, True, 10**9])
+    def test_a_limit_is_a_number_of_processes(self, service: ProcessService, limit: Any) -> None:
+        for ask in (service.list_processes, service.incidents):
+            with pytest.raises(errors.DefinitionError, match="limit must be"):
+                ask(limit=limit)
+
     @pytest.mark.parametrize("process_id", ["", "../etc", None])
     def test_what_has_not_the_form_of_a_process_id_is_no_process(
         self, service: ProcessService, process_id: Any

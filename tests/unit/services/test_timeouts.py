@@ -61,13 +61,17 @@ class World:
             message=message,
         )
 
-    def start(self, process: Process, name: str = "step", *, lease_ms: int = 0) -> None:
+    def start(self, process: Process, name: str = "step", *, lease_ms: int = 0, celery_retries: int = 0) -> None:
         """A worker has taken up the message."""
         self._apply(
             process,
             name,
             lambda step, *, now_ms: runs.start(
-                step, run_id=f"run {step.attempt}", now_ms=now_ms, is_leased=lease_ms > 0
+                step,
+                run_id=f"run {step.attempt}" + "'" * celery_retries,
+                celery_retries=celery_retries or None,
+                now_ms=now_ms,
+                is_leased=lease_ms > 0,
             ),
             lease_ms=lease_ms,
         )
@@ -548,6 +552,31 @@ class TestLeases:
             assert world.check().timed_out == 0
         world.clock.advance(1)
         assert world.check().retried == 1
+
+    @pytest.mark.parametrize("is_renewed", [False, True], ids=["lost as well", "alive"])
+    def test_a_run_that_takes_the_place_of_one_whose_lease_has_lapsed_is_watched_like_any_other(
+        self, world: World, is_renewed: bool
+    ) -> None:
+        """Celery has sent the task again while the store was away, and nobody told it."""
+        process = world.process(ProcessStep("step", retries_permitted=1))
+        world.check()
+        world.run(process, lease_ms=WORKER_LOST_MS)
+        world.clock.advance(WORKER_LOST_MS + 1)
+        world.start(process, lease_ms=WORKER_LOST_MS, celery_retries=1)
+
+        assert world.check().timed_out == 0
+        world.clock.advance(WORKER_LOST_MS - 1)
+        if is_renewed:
+            world.store.renew([LeaseKey(process.id, "step", 1)], until_ms=world.clock.now_ms() + WORKER_LOST_MS)
+        assert world.check().timed_out == 0
+
+        world.clock.advance(2)
+
+        assert world.check().retried == (not is_renewed)
+        world.clock.advance(WORKER_LOST_MS // 2)
+        assert world.check().timed_out == 0
+        world.clock.advance(WORKER_LOST_MS // 2)
+        assert world.check().retried == is_renewed
 
 
 class TestProcessDeadline:
