@@ -21,7 +21,7 @@ from sybil.parsers.markdown import PythonCodeBlockParser
 from trellis_celery.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.glob("*/README.md"))]
+PAGES = sorted({ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md")})
 WITH_CODE = [page for page in PAGES if "```python" in page.read_text()]
 SERVER_IN_DOCS = "redis://localhost:6379"
 #: A block that begins with the name of a file is that module: blocks after it may import it.
@@ -82,6 +82,43 @@ def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
     missing = [target for target in targets if not (page.parent / target).exists()]
 
     assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_every_link_to_a_section_leads_to_its_heading(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]*\.md)?#([^)]+)\)", page.read_text())
+
+    missing = [
+        f"{target}#{anchor}"
+        for target, anchor in links
+        if anchor not in _anchors(page if target == "" else page.parent / target)
+    ]
+
+    assert missing == []
+
+
+def _anchors(page: Path) -> set[str]:
+    """As GitHub makes them of headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_index_leads_to_every_page_once() -> None:
+    index = ROOT / "docs/README.md"
+    linked = [(index.parent / target).resolve() for target in re.findall(r"\]\(([^)#]+)\)", index.read_text())]
+
+    of_docs = [page for page in linked if page.is_relative_to(ROOT / "docs")]
+    assert sorted(of_docs) == sorted(page for page in PAGES if page.is_relative_to(ROOT / "docs") and page != index)
+    assert {ROOT / "README.md", ROOT / "example_project/README.md", ROOT / "benchmarks/README.md"} <= set(linked)
+
+
+def test_the_index_has_each_decision_by_its_number_and_title() -> None:
+    index = (ROOT / "docs/README.md").read_text()
+    listed = [
+        f"# {number}. {title}" for number, title in re.findall(r"^\| (\d+) \| \[(.+)\]\(adr/", index, re.MULTILINE)
+    ]
+
+    assert listed == [page.read_text().splitlines()[0] for page in sorted(ROOT.glob("docs/adr/*.md"))]
 
 
 def test_the_page_of_settings_lists_every_setting_with_its_default() -> None:

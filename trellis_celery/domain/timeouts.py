@@ -127,6 +127,8 @@ def _reason(step: ProcessStep, is_lapsed: bool) -> str:
         return step.last_error
     if step.is_finishing:  # then the clock is not that of `timeout_ms`
         return "the body returned, and its run never said what came of it"
+    if step.timeout_ms is None:  # a heartbeat, or tasks that replaced the step's, set the clock
+        return "no outcome within the time that it was given"
     return f"no outcome after {step.timeout_ms} ms"
 
 
