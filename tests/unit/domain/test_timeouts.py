@@ -123,7 +123,7 @@ class TestTimeOut:
         assert timeouts.time_out(second, now_ms=LATE_MS)[1].after.last_error == "no outcome after 1000 ms"
 
     def test_a_step_without_a_timeout_may_have_been_given_a_time_all_the_same(self) -> None:
-        running = runs.start(replace(PENDING, timeout_ms=None), run_id="run", now_ms=10_000).after
+        running = runs.start(ProcessStep("step"), run_id="run", now_ms=10_000).after
         given = runs.heartbeat(running, attempt=1, run_id="run", extend_ms=500, now_ms=10_000).after
 
         assert (
