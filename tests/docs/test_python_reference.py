@@ -30,6 +30,7 @@ from trellis_celery import (
 from trellis_celery.domain.identity import MAX_IDENTIFIER_LENGTH
 from trellis_celery.domain.process import MAX_STEPS
 from trellis_celery.domain.step import MAX_RETRIES
+from trellis_celery.services.processes import MAX_LIMIT
 from trellis_celery.stores.codec import MAX_TEXT
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/python.md").read_text()
@@ -140,5 +141,5 @@ def test_the_tree_of_errors_is_that_of_the_code() -> None:
 def test_the_limits_are_those_of_the_code() -> None:
     limits = section("## Limits")
 
-    for number in (MAX_IDENTIFIER_LENGTH, MAX_STEPS, MAX_RETRIES, MAX_TEXT):
+    for number in (MAX_IDENTIFIER_LENGTH, MAX_STEPS, MAX_RETRIES, MAX_TEXT, MAX_LIMIT):
         assert f"{number:,}" in limits
