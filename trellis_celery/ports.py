@@ -304,7 +304,7 @@ class EventSink(Protocol):
     """Is told what happened, after it was written."""
 
     def emit(self, process_id: str, event: Event) -> None:
-        """Must not raise and must not block for long."""
+        """Must not block for long. What it raises is logged, and stops nothing."""
         ...
 
 

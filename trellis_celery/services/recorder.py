@@ -101,7 +101,10 @@ class Recorder:
         self.tell(change.process_id, *events)
 
     def tell(self, process_id: str, *events: Event) -> None:
-        """Tell the sinks about events that were written."""
+        """Tell the sinks about events that were written. One that raises stops nothing: what it is told of is done."""
         for event in events:
             for sink in self._sinks:
-                sink.emit(process_id, event)
+                try:
+                    sink.emit(process_id, event)
+                except Exception:
+                    logger.exception("sink_failed", extra={"process_id": process_id, "told": event.kind.value})

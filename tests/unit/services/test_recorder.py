@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from tests.support import logged
 from trellis_celery import errors
 from trellis_celery.domain import by_hand, outcomes
-from trellis_celery.domain.events import EventKind
+from trellis_celery.domain.events import Event, EventKind
 from trellis_celery.domain.process import Process
 from trellis_celery.domain.step import ProcessStep, StepState
 from trellis_celery.ports import Change, Committed, Conflict, StepKey
@@ -103,6 +104,24 @@ def test_the_sinks_are_told_what_was_written_and_that_the_process_has_ended(
 
     assert sink.kinds == [EventKind.STEP_COMPLETED, EventKind.STEP_COMPLETED, EventKind.PROCESS_COMPLETED]
     assert {process_id for process_id, _ in sink.events} == {process.id}
+
+
+def test_a_sink_that_raises_stops_neither_the_write_nor_the_other_sinks(
+    store: CountingStore, process: Process, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        def emit(self, process_id: str, event: Event) -> None:
+            raise ConnectionError("the pager is away")
+
+    sink = RecordingSink()
+    recorder = Recorder(store, sinks=[Broken(), sink])
+
+    for name in ("a", "b"):
+        recorder.apply(StepKey(process.id, name), by_hand.complete)
+
+    assert sink.kinds == [EventKind.STEP_COMPLETED, EventKind.STEP_COMPLETED, EventKind.PROCESS_COMPLETED]
+    assert logged.events(caplog) == ["sink_failed"] * 3
+    assert store.load(process.id).is_completed()
 
 
 def test_the_sinks_are_not_told_what_was_not_written(store: CountingStore, process: Process) -> None:
