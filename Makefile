@@ -17,7 +17,7 @@ PYTEST := $(if $(URL),TRELLIS_TEST_REDIS_URL=$(URL)) $(BIN)/python -m pytest
 help:  ## Say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-demo: $(VENV)/.demo  ## Watch lost tasks being rescued (half a minute, leaves nothing behind)
+demo: $(VENV)/.demo  ## Watch lost tasks being rescued (a quarter of a minute, leaves nothing behind)
 	@$(BIN)/python -m example_project.demo $(URL)
 
 test: $(VENV)/.test  ## Run all tests this machine can run

@@ -183,5 +183,6 @@ class Stats(Struct, frozen=True, kw_only=True):
     #: How many events were ever written, those of removed processes included. Empty where the store does not count.
     events: Mapping[EventGroup, int] = field(default_factory=dict)
     lateness: Lateness = Lateness()
-    #: How often something went on untracked because the store failed, by what it was; None where nobody counts that.
+    #: How often something went on untracked, by what it was: the store failed, or a header was not signed. None where
+    #: nobody counts that.
     untracked: Mapping[str, int] | None = None
