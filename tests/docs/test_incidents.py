@@ -38,7 +38,7 @@ def with_incident(declared: ProcessStep) -> tuple[ProcessService, Process]:
 
 
 @pytest.mark.parametrize("declared", [GIVEN_UP, GIVEN_UP_EXTERNAL])
-def test_a_step_that_was_given_up_can_be_retried_or_left_and_nothing_else(declared: ProcessStep) -> None:
+def test_a_step_that_was_given_up_can_be_retried_completed_or_left_and_nothing_else(declared: ProcessStep) -> None:
     service, process = with_incident(declared)
 
     with pytest.raises(errors.InvalidTransition, match="cannot be completed"):
@@ -48,19 +48,27 @@ def test_a_step_that_was_given_up_can_be_retried_or_left_and_nothing_else(declar
 
     step = service.get_process(process.id).step("pay")
     assert (step.state, step.has_incident) == (StepState.FAILED, True)
-    assert [action.label for action in open_to(step)] == ["Retry", "Close incident"]
+    assert [action.label for action in open_to(step)] == ["Retry", "Complete", "Close incident"]
     commands = [line.split()[1] for line in advice.for_incident(step, process_id=process.id, command_line="trellis")]
-    assert commands == ["retry", "close"]
+    assert commands == ["retry", "complete", "close"]
 
 
-def test_an_external_step_that_was_given_up_is_completed_after_a_retry() -> None:
+@pytest.mark.parametrize("declared", [GIVEN_UP, GIVEN_UP_EXTERNAL])
+def test_a_step_that_was_given_up_is_completed_if_it_was_done_in_another_way(declared: ProcessStep) -> None:
+    service, process = with_incident(declared)
+
+    service.complete_step(process, "pay", reopen=True)
+
+    step = service.get_process(process.id).step("pay")
+    assert (step.state, step.has_incident) == (StepState.COMPLETED, False)
+
+
+def test_the_time_of_an_external_step_begins_anew_with_a_retry() -> None:
     service, process = with_incident(GIVEN_UP_EXTERNAL)
 
     service.retry_step(process, "pay")
-    assert process.step("pay").deadline_ms == service.store.now_ms() + 1_000
-    service.complete_step(process, "pay")
 
-    assert service.get_process(process.id).step("pay").state is StepState.COMPLETED
+    assert process.step("pay").deadline_ms == service.store.now_ms() + 1_000
 
 
 @pytest.mark.parametrize(

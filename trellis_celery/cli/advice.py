@@ -11,7 +11,11 @@ def for_incident(step: ProcessStep, *, process_id: str, command_line: str) -> li
     """Commands that end the step's incident, the likeliest first."""
     where = f"{process_id} {shlex.quote(step.name)}"
     if step.state is StepState.FAILED:
-        return [f"{command_line} retry {where}", f"{command_line} close {where} --note '…'"]
+        return [
+            f"{command_line} retry {where}",
+            f"{command_line} complete {where}",
+            f"{command_line} close {where} --note '…'",
+        ]
     return [
         f"{command_line} complete {where}",
         f"{command_line} fail {where} --error '…'",

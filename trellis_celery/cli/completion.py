@@ -103,7 +103,7 @@ def _types() -> _Offers:
 #: Of which steps a command can make something.
 _CAN: dict[str, Callable[[ProcessStep], bool]] = {
     "retry": lambda step: step.state is StepState.FAILED,
-    "complete": lambda step: not step.state.is_terminal,
+    "complete": lambda step: step.state is StepState.FAILED or not step.state.is_terminal,
     "fail": lambda step: not step.state.is_terminal,
     "close": lambda step: step.has_incident,
 }

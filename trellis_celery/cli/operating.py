@@ -52,11 +52,11 @@ def retry(trellis: Trellis, output: Output, *, step_name: str, by: str | None, y
 @one_step
 @_by_hand
 def complete(trellis: Trellis, output: Output, *, step_name: str, by: str | None, yes: bool, **which: Any) -> None:
-    """Complete a step by hand, started or not. Does nothing to one that is completed."""
+    """Complete a step by hand: it was done in another way, started or not, failed or not. Nothing is sent."""
     process, step = _step(trellis, output, step_name, which)
     _confirm(yes, f"Complete {_named(process, step)}")
     by = by or user_at_host()
-    trellis.processes.complete_step(process, step.name, by=by)
+    trellis.processes.complete_step(process, step.name, by=by, reopen=True)
     _tell(output, process, process.steps[step.name], action="completed", by=by, is_change=step.state != "completed")
 
 

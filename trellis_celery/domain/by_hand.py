@@ -33,9 +33,14 @@ def complete(step: ProcessStep, /, *, now_ms: int, by: str = "") -> Transition:
 
 
 def _instead(step: ProcessStep) -> str:
+    return "retry it, or give reopen=True" if step.state is StepState.FAILED else ""
+
+
+def reopen_failed(step: ProcessStep, /, *, now_ms: int, by: str = "") -> Transition:
+    """Take the failure of a step back, and send nothing: it is about to be completed. Leaves any other step alone."""
     if step.state is not StepState.FAILED:
-        return ""
-    return "retry it, or close its incident" if step.has_incident else "retry it"
+        return Transition(step, step)
+    return outcomes.reopen(step, has_message=False, now_ms=now_ms, by=by)
 
 
 def fail(step: ProcessStep, /, error: str, *, now_ms: int, by: str = "") -> Transition:

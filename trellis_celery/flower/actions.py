@@ -66,11 +66,14 @@ ACTIONS = {
         Action(
             name="complete",
             label="Complete",
-            consequence="The step counts as done, as if its task had succeeded. A task that still runs is not stopped, "
-            "and what comes of it will count no more. Nothing of a chain that hangs on the task is sent.",
+            consequence="The step counts as done, as if its task had succeeded, also if it has failed. A task that "
+            "still runs is not stopped, and what comes of it will count no more. Nothing of a chain that hangs on the "
+            "task is sent.",
             done="The step is completed.",
-            may=_is_open,
-            do=lambda trellis, asked: trellis.processes.complete_step(asked.process_id, asked.step_name, by=asked.by),
+            may=lambda step: step.state is StepState.FAILED or _is_open(step),
+            do=lambda trellis, asked: trellis.processes.complete_step(
+                asked.process_id, asked.step_name, by=asked.by, reopen=True
+            ),
         ),
         Action(
             name="fail",

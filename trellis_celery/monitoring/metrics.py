@@ -97,7 +97,9 @@ UNTRACKED_WHAT = (
     "kept",
     "signature",
 )
-UNTRACKED = _counter("untracked", ("what",), "Calls and runs that went on untracked, because the store failed or a header was not signed")
+UNTRACKED = _counter(
+    "untracked", ("what",), "Calls and runs that went on untracked, because the store failed or a header was not signed"
+)
 OUTBOX = _gauge("outbox_processes", (), "Processes of which other services have not been told everything")
 OUTBOX_AGE = _gauge("outbox_age_seconds", (), "Since when the first of them waits")
 ARCHIVE = _gauge("archive_backlog_processes", (), "Finished processes that wait for the archive")

@@ -55,9 +55,13 @@ class ProcessHandle:
         self._process = self._trellis.processes.get_process(self.id)
         return self
 
-    def complete_step(self, step_name: str, *, by: str = "") -> None:
-        """Complete a step. Does nothing to a completed one; raises InvalidTransition if it failed, StepNotFound."""
-        self._trellis.processes.complete_step(self._process, step_name, by=by)
+    def complete_step(self, step_name: str, *, by: str = "", reopen: bool = False) -> None:
+        """Complete a step. Does nothing to a completed one; raises InvalidTransition if it failed, StepNotFound.
+
+        `reopen`: complete a failed one as well, because what it is about was done in another way. Raises ProcessExists
+        if another process is live for the business key by now.
+        """
+        self._trellis.processes.complete_step(self._process, step_name, by=by, reopen=reopen)
 
     def fail_step(self, step_name: str, error: str, *, by: str = "") -> None:
         """Fail a step. Does nothing to a failed one; raises InvalidTransition if it was completed, StepNotFound."""

@@ -14,7 +14,7 @@ from trellis_celery.domain.events import Event, EventKind
 from trellis_celery.domain.identity import BusinessKey, require_process_id, require_text
 from trellis_celery.domain.process import OWN_RECORD, Process
 from trellis_celery.domain.queries import Incident, Position, ProcessFilter, ProcessSummary, Stats, incident_of
-from trellis_celery.domain.step import ProcessStep, require_count
+from trellis_celery.domain.step import ProcessStep, StepState, require_count
 from trellis_celery.domain.tracker import StepTracker
 from trellis_celery.domain.transitions import Transition
 from trellis_celery.ports import EVERYTHING, EventSink, ProcessStore, StepKey
@@ -122,9 +122,17 @@ class ProcessService:
         step = self._apply(process, step_name, by_hand.start).after
         return StepTracker(_id(process), step) if step.has_timeout() else None
 
-    def complete_step(self, process: Process | str, step_name: str, *, by: str = "") -> None:
-        """Complete a step, started or not. Does nothing to a completed one; raises InvalidTransition if it failed."""
-        self._apply(process, step_name, partial(by_hand.complete, by=require_text("by", by)))
+    def complete_step(self, process: Process | str, step_name: str, *, by: str = "", reopen: bool = False) -> None:
+        """Complete a step, started or not. Does nothing to a completed one; raises InvalidTransition if it failed.
+
+        `reopen`: complete a failed one as well, because what it is about was done in another way. Nothing is sent.
+        Raises ProcessExists if another process is live for the business key by now.
+        """
+        require_text("by", by)
+        if reopen and self.get_process(_id(process)).step(step_name).state is StepState.FAILED:
+            self._require_key(process)
+            self._apply(process, step_name, partial(by_hand.reopen_failed, by=by))
+        self._apply(process, step_name, partial(by_hand.complete, by=by))
 
     def fail_step(self, process: Process | str, step_name: str, error: str, *, by: str = "") -> None:
         """Fail a step. Does nothing to a failed one; raises InvalidTransition if it was completed or cancelled."""
@@ -138,11 +146,15 @@ class ProcessService:
         InvalidTransition for any other step, ProcessExists if another process is live for the business key by now.
         """
         require_text("by", by)
+        self._require_key(process)
+        (message,) = self.store.load_messages([StepKey(_id(process), step_name)])
+        self._apply(process, step_name, partial(outcomes.reopen, has_message=message is not None, by=by))
+
+    def _require_key(self, process: Process | str) -> None:
+        """Raises ProcessExists if another process is live for the business key: one that has ended cannot be again."""
         holder = self.store.find(self.get_process(_id(process)).key)
         if holder not in (None, _id(process)):
             raise errors.ProcessExists(process_id=str(holder))
-        (message,) = self.store.load_messages([StepKey(_id(process), step_name)])
-        self._apply(process, step_name, partial(outcomes.reopen, has_message=message is not None, by=by))
 
     def cancel(self, process: Process | str, *, reason: str = "cancelled", by: str = "") -> None:
         """Cancel every step that is not finished. Tasks that still run may end, but no longer count."""

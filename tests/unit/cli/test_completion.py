@@ -81,7 +81,7 @@ def test_only_steps_are_offered_of_which_the_command_can_make_something(shell: S
 
     assert complete("retry", order, "") == ["charge"]
     assert complete("close", order, "") == ["charge"]
-    assert complete("complete", order, "") == ["ship"]
+    assert complete("complete", order, "") == ["charge", "ship"]
     assert complete("fail", order, "s") == ["ship"]
 
 

@@ -65,6 +65,17 @@ def test_a_step_that_was_given_up_is_tried_again(shell: Shell) -> None:
     assert (after.state, after.attempt, after.has_incident) == (StepState.PENDING, 3, False)
 
 
+def test_a_step_that_was_given_up_is_completed_without_sending_anything(shell: Shell) -> None:
+    order = shell.shop.order()
+    shell.shop.give_up_on(order)
+
+    result = shell("complete", order, "charge", "--by", "ann")
+
+    assert result.stdout == f"Order {order}: step charge completed by ann. The process is in_progress.\n"
+    assert last(shell, order, EventKind.STEP_COMPLETED).by == "ann"
+    assert shell.shop.service.incidents() == []
+
+
 def test_an_incident_is_closed_with_a_note(shell: Shell) -> None:
     order = shell.shop.order()
     shell.shop.give_up_on(order)

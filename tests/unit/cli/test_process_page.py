@@ -63,6 +63,7 @@ def test_a_step_that_was_given_up_comes_with_what_to_type_next() -> None:
     assert page.endswith(
         "charge needs somebody:\n"
         f"  celery -A shop trellis retry {order} charge\n"
+        f"  celery -A shop trellis complete {order} charge\n"
         f"  celery -A shop trellis close {order} charge --note '…'"
     )
 

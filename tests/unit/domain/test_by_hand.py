@@ -4,7 +4,7 @@ from msgspec.structs import replace
 from tests.unit.domain.steps import CANCELLED, COMPLETED, FAILED, PENDING, RUNNING, TERMINAL
 from trellis_celery import errors
 from trellis_celery.domain import by_hand
-from trellis_celery.domain.step import ProcessStep
+from trellis_celery.domain.step import ProcessStep, StepState
 
 
 class TestByHand:
@@ -43,17 +43,29 @@ class TestByHand:
     @pytest.mark.parametrize(
         ("finished", "hint"),
         [
-            (FAILED, "; retry it"),
-            (replace(FAILED, has_incident=True), "; retry it, or close its incident"),
+            (FAILED, "; retry it, or give reopen=True"),
             (CANCELLED, ""),
         ],
-        ids=["failed", "given up", "cancelled"],
+        ids=["failed", "cancelled"],
     )
     def test_the_error_says_what_can_be_done_instead(self, finished: ProcessStep, hint: str) -> None:
         with pytest.raises(errors.InvalidTransition) as raised:
             by_hand.complete(finished, now_ms=30_000)
 
         assert str(raised.value) == f"step 'step' is {finished.state} and cannot be completed{hint}"
+
+    def test_a_failed_step_may_be_reopened_to_complete_it_and_nothing_is_sent(self) -> None:
+        failed = replace(FAILED, task_id="task", has_incident=True)
+
+        reopened = by_hand.reopen_failed(failed, now_ms=30_000, by="ann").after
+        transition = by_hand.complete(reopened, now_ms=30_000, by="ann")
+
+        assert (reopened.state, reopened.deadline_ms, reopened.has_incident) == (StepState.PENDING, None, False)
+        assert (transition.after.state, transition.after.attempt) == (StepState.COMPLETED, FAILED.attempt + 1)
+
+    @pytest.mark.parametrize("step", [PENDING, RUNNING, COMPLETED, CANCELLED], ids=lambda step: step.state)
+    def test_what_has_not_failed_is_not_reopened_for_that(self, step: ProcessStep) -> None:
+        assert not by_hand.reopen_failed(step, now_ms=30_000).is_change
 
     @pytest.mark.parametrize("finished", [COMPLETED, CANCELLED], ids=lambda step: step.state)
     def test_a_completed_or_cancelled_step_cannot_be_failed(self, finished: ProcessStep) -> None:

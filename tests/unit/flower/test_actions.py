@@ -52,11 +52,21 @@ def test_a_step_under_way_can_be_completed_or_failed(holder: Holder) -> None:
     assert holder.offered(holder.start()) == ["complete", "fail"]
 
 
-def test_a_step_that_was_given_up_can_be_retried_or_let_be(holder: Holder) -> None:
+def test_a_step_that_was_given_up_can_be_retried_completed_or_let_be(holder: Holder) -> None:
     process = holder.start()
     holder.time_out()
 
-    assert holder.offered(process) == ["retry", "close"]
+    assert holder.offered(process) == ["retry", "complete", "close"]
+
+
+def test_a_step_that_was_given_up_is_completed_if_it_was_done_in_another_way(holder: Holder) -> None:
+    process = holder.start()
+    holder.time_out()
+
+    after = holder.do("complete", process)
+
+    assert (after.is_completed(), after.has_incident) == (True, False)
+    assert {event.by for event in holder.processes.history(process.id) if event.by} == {"ann via Flower"}
 
 
 def test_a_step_that_timed_out_and_must_not_run_twice_can_be_anything(holder: Holder) -> None:

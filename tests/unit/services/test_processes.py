@@ -178,6 +178,54 @@ class TestSteps:
         with pytest.raises(errors.InvalidTransition):
             service.complete_step(process, "a")
 
+    @pytest.mark.parametrize("is_older_picture", [False, True])
+    def test_a_failed_step_is_completed_if_it_was_done_in_another_way(
+        self, service: ProcessService, sink: RecordingSink, is_older_picture: bool
+    ) -> None:
+        process = start(service)
+        Recorder(service.store).apply(
+            StepKey(process.id, "a"),
+            lambda step, *, now_ms: runs.queue(step, task_id="task", args_digest="", now_ms=now_ms),
+            message=b"message",
+        )
+        older = service.get_process(process.id)
+        service.complete_step(process, "b")
+        service.fail_step(process, "a", "broken")
+
+        for _ in range(2):
+            service.complete_step(older if is_older_picture else process, "a", by="ann", reopen=True)
+
+        assert service.get_process(process.id).is_completed()
+        assert service.store.load_messages([StepKey(process.id, "a")]) == [None]
+        assert sink.kinds[-4:] == [
+            EventKind.PROCESS_FAILED,
+            EventKind.STEP_REOPENED,
+            EventKind.STEP_COMPLETED,
+            EventKind.PROCESS_COMPLETED,
+        ]
+        assert [event.by for event in service.history(process)[-3:]] == ["ann", "ann", ""]
+        assert service.find_process(**KEY) is None
+
+    def test_an_incident_ends_with_the_completion_of_its_step(
+        self, service: ProcessService, clock: ManualClock
+    ) -> None:
+        process = start(service, ProcessStep("a", timeout_ms=1_000, external=True))
+        clock.advance(1_000)
+        TimeoutCheckerService(service.store).check_for_timed_out_steps()
+        assert len(service.incidents()) == 1
+
+        service.complete_step(process, "a", reopen=True)
+
+        assert (service.incidents(), service.get_process(process.id).is_completed()) == ([], True)
+
+    @pytest.mark.parametrize("reopen", [False, True])
+    def test_a_cancelled_step_is_not_completed(self, service: ProcessService, reopen: bool) -> None:
+        process = start(service)
+        service.cancel(process)
+
+        with pytest.raises(errors.InvalidTransition, match=r"is cancelled and cannot be completed$"):
+            service.complete_step(process, "a", reopen=reopen)
+
     def test_what_an_older_picture_shows_as_done_is_done_if_it_is_not(self, service: ProcessService) -> None:
         process = start(service)
         service.fail_step(process, "a", "broken")
@@ -278,13 +326,23 @@ class TestRetry:
         step = service.get_process(process.id).step("a")
         assert (step.attempt, step.deadline_ms, step.deadline_kind) == (2, clock.now_ms(), DeadlineKind.HANDOFF)
 
-    def test_a_step_is_not_retried_beside_a_newer_process_of_the_same_key(self, service: ProcessService) -> None:
+    @pytest.mark.parametrize(
+        "act",
+        [
+            lambda service, process: service.retry_step(process, "a"),
+            lambda service, process: service.complete_step(process, "a", reopen=True),
+        ],
+        ids=["retry", "complete"],
+    )
+    def test_a_failed_step_is_left_alone_beside_a_newer_process_of_the_same_key(
+        self, service: ProcessService, act: Any
+    ) -> None:
         failed = start(service)
         service.fail_step(failed, "a", "broken")
         newer = start(service)
 
         with pytest.raises(errors.ProcessExists) as raised:
-            service.retry_step(failed, "a")
+            act(service, failed)
 
         assert raised.value.process_id == newer.id
         assert service.get_process(failed.id).state is ProcessState.FAILED
