@@ -64,8 +64,8 @@ _END = """## What the figures do not say
   with it.
 * The live steps of the rows on size are entries in the store's shared indexes without the processes behind them
   ([crowd](../../benchmarks/crowd.py)), and the lost steps were queued in batches, with one message for all
-  ([bench_losses](../../benchmarks/bench_losses.py)). Ten million live steps:
-  `python -m benchmarks.bench_sizes --live-steps 10000000`, with 4 GB of memory.
+  ([bench_losses](../../benchmarks/bench_losses.py)). `make bench` makes a million of
+  them; ten million: `python -m benchmarks.bench_sizes --live-steps 10000000`, with 4 GB of memory.
 * A stored message, here of a task with one argument, is {message} bytes long. Redis has it in memory while its step is
   live, and once more while it is in the queue, if the broker is a Redis.
 * What stores other than Redis cost is on the page about [choosing a store](../howto/choosing-a-store.md).
