@@ -38,8 +38,9 @@ class DefinitionError(TrellisError, ValueError):
 
 
 class InvalidIdentifier(TrellisError, ValueError):
-    """An id or a name cannot be stored: empty, too long, or with characters that no store can hold. Or it is no string,
-    as a text has to be that is kept.
+    """An id, a name or a text cannot be stored.
+
+    It is no string; or, if it is to be an id or a name, empty, too long, or has characters that no store can hold.
     """
 
     def __init__(self, *, field: str, value: object, problem: str) -> None:
