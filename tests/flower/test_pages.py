@@ -158,7 +158,7 @@ def test_the_incidents_say_what_was_given_up_why_and_since_when(visitor: Visitor
     assert by_order["ref-77"].startswith("1 min 17 s ago send_letter attempt 1 Referral in progress")
     assert "no outcome after 30000 ms Retry Complete Fail Close incident" in by_order["ref-77"]
     assert by_order["order-1073"].startswith("5 min 48 s ago charge_card attempt 3 Order failed")
-    assert by_order["order-1073"].endswith("Retry Close incident")
+    assert by_order["order-1073"].endswith("Retry Complete Close incident")
 
 
 def test_incidents_are_filtered_and_paged(visitor: Visitor) -> None:
@@ -197,6 +197,7 @@ def test_the_page_of_a_process_offers_what_its_steps_allow(visitor: Visitor) -> 
     assert links == [
         "cancel",
         "retry?step=charge_card",
+        "complete?step=charge_card",
         "close?step=charge_card",
         "complete?step=pack",
         "fail?step=pack",
