@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from trellis_celery.ports import StepKey
 from trellis_celery.stores.dynamodb import DynamoDBStore
 from trellis_celery.stores.dynamodb.connect import connect
+from trellis_celery.stores.dynamodb.values import query
 from trellis_celery.testing import StoreContract
+from trellis_celery.testing.contract.builders import apply, complete, created
 
 TIMEOUT_MS = 20_000
 
@@ -41,3 +44,22 @@ class TestDynamoDB(StoreContract):
     def open_again(self, dynamodb_endpoint: str, dynamodb_table: str) -> Callable[[], DynamoDBStore]:
         url = f"dynamodb:///{dynamodb_table}?endpoint={dynamodb_endpoint}"
         return partial(_open, url, {name: value for name, value in os.environ.items() if name.startswith("AWS_")})
+
+    def test_of_a_deletion_that_was_broken_off_nothing_is_seen(
+        self, store: DynamoDBStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def die(process_id: str) -> None:
+            raise KeyboardInterrupt
+
+        process = created(store)
+        apply(store, process, complete())
+        monkeypatch.setattr(store._processes, "sweep", die)
+        with pytest.raises(KeyboardInterrupt):
+            store.delete(process.id)
+        monkeypatch.undo()
+
+        assert store.history(process.id) == []
+        assert store.load_steps([StepKey(process.id, "step")]) == [None]
+
+        assert not store.delete(process.id)
+        assert store._processes._items(query("#pk = :pk", pk=process.id)) == []

@@ -169,8 +169,9 @@ class Processes:
             return error
 
     def history(self, process_id: str) -> list[Event]:
-        """The process's log. Raises CorruptRecord."""
-        return read_log(self._items(_below(process_id, keys.LOG)))
+        """The process's log; nothing of what a deletion that was broken off has left of it. Raises CorruptRecord."""
+        found = self._items(_below(process_id, keys.LOG))
+        return read_log(found) if found and self._calls.get(keys.head(process_id)) is not None else []
 
     def _items(self, condition: dict[str, Any]) -> list[Item]:
         return [item for page in self._calls.pages(**condition, ConsistentRead=True) for item in page["Items"]]

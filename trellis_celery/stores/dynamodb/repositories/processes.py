@@ -238,8 +238,9 @@ class DynamoDBProcessRepository(ProcessRepository):
         if not is_process_id(process_id):
             return []
         below = query("#pk = :pk AND begins_with(#sk, :log)", pk=process_items.partition(process_id), log=keys.LOG)
-        pages = self._calls.pages(**below, ConsistentRead=True)
-        return read_log(item for page in pages for item in page["Items"])
+        found = [item for page in self._calls.pages(**below, ConsistentRead=True) for item in page["Items"]]
+        # A deletion that was broken off may have left a part of it.
+        return read_log(found) if found and self._calls.get(process_items.head(process_id)) is not None else []
 
     # All of them
 
