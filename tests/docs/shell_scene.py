@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from trellis_celery.domain import outcomes, runs
-from trellis_celery.domain.by_hand import Rule
+from trellis_celery.domain.transitions import Rule
 from trellis_celery.ports import StepKey
 from trellis_celery.testing import ManualClock
 

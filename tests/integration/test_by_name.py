@@ -140,3 +140,52 @@ def test_a_further_attempt_of_an_undeclared_task_is_held_by_its_worker_as_the_fi
 
     cluster.diary.write(f"let go {name}")
     eventually(lambda: process.refresh().state == "completed", what="completed")
+
+
+def test_the_worker_of_another_call_does_not_keep_the_step_alive(cluster: Cluster, web: Web) -> None:
+    first, second = uuid4().hex[:8], uuid4().hex[:8]
+    worker = cluster.worker("-Q", f"now-{first}", name="of-the-step")
+    cluster.worker("-Q", f"now-{second}", name="of-another")
+    process = web.send("Undeclared", first, queue=f"now-{first}")
+    cluster.diary.wait_for(f"ran {first}")
+    with process:
+        web.app.send_task("by_name.work", (second,), queue=f"now-{second}")
+    cluster.diary.wait_for(f"ran {second}")
+
+    worker.kill()
+
+    def is_noticed() -> bool:
+        check(cluster)
+        return EventKind.RUN_LOST in [event.kind for event in process.history()]
+
+    eventually(is_noticed, within_s=20, what="the loss is noticed while the other call still runs")
+    cluster.diary.write(f"let go {second}")
+
+
+@pytest.mark.parametrize(("step", "runs"), [("fragile", 1), ("resent", 2)])
+def test_the_death_of_another_call_is_nothing_to_the_step(cluster: Cluster, web: Web, step: str, runs: int) -> None:
+    name = uuid4().hex[:8]
+    cluster.worker("-Q", f"now-{name}", "-c", "1", name="dying")
+    process = web.app.trellis.start_process(
+        cluster.module.Fragile, tenant_id="tests", aggregate_type="Name", aggregate_id=name
+    )
+
+    with process:
+        web.app.send_task(f"by_name.{step}", (name, "wait"), queue=f"now-{name}")
+        eventually(lambda: EventKind.STEP_RETRYING in kinds(process), what="waiting")
+        web.app.send_task(f"by_name.{step}", (name, "die"), queue=f"now-{name}")
+    cluster.diary.wait_for(f"die {name}", entries=runs, within_s=40)
+    if runs == 1:
+        cluster.diary.wait_for(f"lost {name}", within_s=40)
+    check(cluster)
+
+    assert kinds(process) == [
+        EventKind.PROCESS_STARTED, EventKind.STEP_STARTED, EventKind.STEP_RETRYING,
+    ]  # fmt: skip
+    cluster.worker("-Q", f"later-{name}", name="later")
+    eventually(lambda: process.refresh().steps[step].state == "completed", what="completed by its own call")
+    assert (len(cluster.diary.read(f"wait {name}")), len(cluster.diary.read(f"die {name}"))) == (2, runs)
+
+
+def kinds(process: ProcessHandle) -> list[EventKind]:
+    return [event.kind for event in process.history()]

@@ -173,6 +173,11 @@ MUTANTS = [
         {"LETS_GO": 1},
     ),
     Mutant(
+        "a lease that ran out before a run asked to finish ends it",
+        "LINKS_ONCE",
+        Change("worker.pml", "lapses[0] = 0; lapses[CHECKERS - 1] = 0  /* a lease", "skip  /* a lease"),
+    ),
+    Mutant(
         "the retry of a copy replaces the run",
         "LINKS_ONCE",
         Change("rules.pml", "&& (is_stray || step.is_finishing) ->", "&& step.is_finishing ->"),

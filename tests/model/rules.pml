@@ -107,6 +107,9 @@ inline start(me, number, retries, is_stray) {  /* rule: runs.start */
 /* Celery has sent the message again since. */
 #define is_retried(number, retries) ((number) == step.attempt && (retries) < step.celery_retries)
 
+/* Its worker renews the lease of this very run. */
+#define is_watched(me, number) (step.run_id == (me) && step.attempt == (number) && step.is_leased)
+
 /* A run that may have been replaced has ended: may it send its links and chain? */
 inline claim_finish(me, number, retries, is_stray) {  /* rule: runs.claim_finish */
   verdict = ACCEPTED;
@@ -117,7 +120,9 @@ inline claim_finish(me, number, retries, is_stray) {  /* rule: runs.claim_finish
   :: !is_terminal && !is_retried(number, retries) && is_held_by_another(me) &&
      (step.is_finishing || is_copy(number, retries, is_stray)) -> verdict = DUPLICATE
   :: else ->
-     step.run_id = me; step.is_finishing = 1; step.is_leased = 0; step.clock = RUN
+     step.is_leased = is_watched(me, number);
+     step.clock = (step.is_leased && step.clock == NO_CLOCK -> NO_CLOCK : RUN);
+     step.run_id = me; step.is_finishing = 1
   fi
 }
 

@@ -20,7 +20,9 @@ from trellis_celery.domain.transitions import Transition, Verdict
 #: Rules of the package that the model has no use for.
 NOT_MODELLED = {
     "outcomes.close_incident",  # for people: changes no state
+    "runs.of_call",  # every message of the model is of one call
     "timeouts.backoff_ms",  # how long it is
+    "timeouts.confirm_alert",  # of steps that are only told about
     "timeouts.confirm_told",  # of steps without a message
     "timeouts.is_lost",  # for the reason that is told
     "timeouts.log_sent",  # an entry of the log
@@ -256,7 +258,7 @@ def _record(declared: ProcessStep, numbers: tuple[int, ...]) -> ProcessStep:
         deadline_ms=None if kind is None else NOW_MS,
         run_id=RUNS[run],
         is_leased=bool(is_leased),
-        is_finishing=bool(is_finishing),
+        finishing_at_ms=NOW_MS if is_finishing else None,
         task_id="task" if attempt else None,
     )
 

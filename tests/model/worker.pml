@@ -50,7 +50,9 @@ inline ask_to_finish() {
   claim_finish(ME, number, retries, is_stray);
   printf("run %d of attempt %d asks to finish: %e\n", ME, number, verdict);
   if
-  :: verdict == ACCEPTED -> is_sending[ME] = 1
+  :: verdict == ACCEPTED ->
+     is_sending[ME] = 1;
+     lapses[0] = 0; lapses[CHECKERS - 1] = 0  /* a lease that ran out before says nothing of it */
   :: else -> over()
   fi
 }

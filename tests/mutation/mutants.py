@@ -133,7 +133,31 @@ MUTANTS = [
         "step.is_finishing",
     ),
     mutant("a copy finishes", RUNS, "(attempt == step.attempt and is_copy)", "False"),
-    mutant("an earlier run's lease ends a later run", TIMEOUTS, " and not is_of_earlier_run", ""),
+    mutant("an earlier run's lease ends a later run", TIMEOUTS, " and not is_older", ""),
+    mutant(
+        "a run that sends its chain has ten seconds",
+        RUNS,
+        "is_watched = step.run_id == run_id and step.attempt == attempt and step.is_leased",
+        "is_watched = False",
+    ),
+    mutant(
+        "a run that sends its chain has no time of its own",
+        RUNS,
+        "max(step.deadline_ms, now_ms + HANDOFF_MS)",
+        "now_ms",
+    ),
+    mutant(
+        "a late run sends its chain under the lease of another",
+        RUNS,
+        "step.run_id == run_id and step.attempt == attempt and step.is_leased",
+        "step.is_leased",
+    ),
+    mutant(
+        "another call ends the step",
+        RUNS,
+        "step.task_id not in (None, task_id) and step.args_digest not in (None, args_digest)",
+        "False",
+    ),
     mutant(
         "a replaced run frees the newer attempt",
         RUNS,
@@ -200,6 +224,18 @@ MUTANTS = [
         "a completed step is given up",
         TIMEOUTS,
         "if step.state.is_terminal or step.attempt != attempt or step.deadline_kind is not DeadlineKind.GIVING_UP:",
+        "if False:",
+    ),
+    mutant(
+        "an alert is told at most once",
+        TIMEOUTS,
+        "after = replace(ended, deadline_ms=handoff_ms, deadline_kind=DeadlineKind.TELLING, has_incident=True)",
+        "after = replace(ended, deadline_ms=None, deadline_kind=None, has_incident=True)",
+    ),
+    mutant(
+        "a confirmed alert stops another clock",
+        TIMEOUTS,
+        "if step.attempt != attempt or step.deadline_kind is not DeadlineKind.TELLING:",
         "if False:",
     ),
 ]

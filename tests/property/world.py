@@ -15,11 +15,10 @@ from msgspec.structs import replace
 from tests.property.faults import Fault, Faults, FaultyStore
 from trellis_celery import errors
 from trellis_celery.domain import outcomes, runs, transitions
-from trellis_celery.domain.by_hand import Rule
 from trellis_celery.domain.events import Event, ProcessStepTimedOut
 from trellis_celery.domain.process import Process
 from trellis_celery.domain.step import ProcessStep
-from trellis_celery.domain.transitions import Verdict
+from trellis_celery.domain.transitions import Rule, Verdict
 from trellis_celery.plugin import headers
 from trellis_celery.plugin.headers import Header
 from trellis_celery.plugin.run import Run, new_run_id

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from trellis_celery import errors
 from trellis_celery.domain import outcomes, runs
 from trellis_celery.domain.step import ProcessStep, StepState
 from trellis_celery.domain.transitions import Transition
-
-
-class Rule(Protocol):
-    """A rule with all but the record and the time already given."""
-
-    def __call__(self, step: ProcessStep, /, *, now_ms: int) -> Transition: ...
 
 
 def start(step: ProcessStep, /, *, now_ms: int) -> Transition:
@@ -26,7 +18,12 @@ def start(step: ProcessStep, /, *, now_ms: int) -> Transition:
     return runs.start(step, run_id=f"by-hand-{attempt}", attempt=attempt, now_ms=now_ms)
 
 
-def complete(step: ProcessStep, /, *, now_ms: int, by: str = "") -> Transition:
+def complete(step: ProcessStep, /, *, now_ms: int, by: str = "", reopen: bool = False) -> Transition:
+    """`reopen`: a failed one as well, because what it is about was done in another way. Nothing is sent."""
+    if reopen and step.state is StepState.FAILED:
+        reopened = outcomes.reopen(step, has_message=False, now_ms=now_ms, by=by)
+        completed = outcomes.complete(reopened.after, now_ms=now_ms, by=by)
+        return Transition(step, completed.after, reopened.events + completed.events)
     if step.state.is_terminal and step.state is not StepState.COMPLETED:
         raise errors.InvalidTransition(step=step.name, state=step.state, asked="completed", hint=_instead(step))
     return outcomes.complete(step, now_ms=now_ms, by=by)
@@ -34,13 +31,6 @@ def complete(step: ProcessStep, /, *, now_ms: int, by: str = "") -> Transition:
 
 def _instead(step: ProcessStep) -> str:
     return "retry it, or give reopen=True" if step.state is StepState.FAILED else ""
-
-
-def reopen_failed(step: ProcessStep, /, *, now_ms: int, by: str = "") -> Transition:
-    """Take the failure of a step back, and send nothing: it is about to be completed. Leaves any other step alone."""
-    if step.state is not StepState.FAILED:
-        return Transition(step, step)
-    return outcomes.reopen(step, has_message=False, now_ms=now_ms, by=by)
 
 
 def fail(step: ProcessStep, /, error: str, *, now_ms: int, by: str = "") -> Transition:

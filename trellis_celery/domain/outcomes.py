@@ -73,7 +73,7 @@ def lose(step: ProcessStep, reason: str, *, attempt: int, now_ms: int, run_id: s
         deadline_ms=now_ms,
         deadline_kind=DeadlineKind.LOST,
         is_leased=False,
-        is_finishing=False,
+        finishing_at_ms=None,
         last_error=reason,
     )
     return Transition(step, after, (Event(EventKind.RUN_LOST, step.name, attempt, now_ms, reason),))
@@ -103,13 +103,14 @@ def reopen(step: ProcessStep, *, now_ms: int, has_message: bool, by: str = "") -
         step,
         state=StepState.PENDING,
         is_leased=False,
-        is_finishing=False,
+        finishing_at_ms=None,
         attempt=step.attempt + 1,
         retry_count=0,
         resend_count=0,
         celery_retries=0,
         run_id=None,
         task_id=step.task_id if has_message else None,
+        args_digest=step.args_digest if has_message else None,
         started_at_ms=None,
         finished_at_ms=None,
         last_error=None,
@@ -141,7 +142,7 @@ def _finished(
         deadline_ms=None,
         deadline_kind=None,
         is_leased=False,
-        is_finishing=False,
+        finishing_at_ms=None,
         has_incident=False,
     )
 

@@ -17,7 +17,7 @@ from trellis_celery.domain.identity import BusinessKey, new_process_id
 from trellis_celery.domain.machine_clock import machine_now_ms
 from trellis_celery.domain.step import DeadlineKind, OnTimeout, ProcessStep, StepState, require_duration_ms
 from trellis_celery.domain.tracker import StepTracker
-from trellis_celery.domain.transitions import Transition
+from trellis_celery.domain.transitions import Rule, Transition
 
 #: Steps are written in one operation at the start; more than this would hold up a store's other clients.
 MAX_STEPS = 10_000
@@ -213,7 +213,7 @@ class Process(Struct, kw_only=True):
         """Fail a step. Does nothing to a failed one; raises InvalidTransition if it was completed or cancelled."""
         self._change(step_name, partial(by_hand.fail, error=error), now_ms)
 
-    def _change(self, step_name: str, rule: by_hand.Rule, now_ms: int | None) -> ProcessStep:
+    def _change(self, step_name: str, rule: Rule, now_ms: int | None) -> ProcessStep:
         step = self.step(step_name)
         changed = rule(step, now_ms=machine_now_ms() if now_ms is None else now_ms).after
         self.steps[step_name] = changed

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from trellis_celery.domain.events import Event, EventKind
 from trellis_celery.domain.step import DeadlineKind, ProcessStep, StepState
-from trellis_celery.domain.transitions import HANDOFF_MS, Transition, Verdict, is_held_by_another
+from trellis_celery.domain.transitions import HANDOFF_MS, Rule, Transition, Verdict, is_held_by_another
 
 
 def queue(
@@ -51,6 +51,22 @@ def queue(
     return Transition(step, step, verdict=Verdict.DUPLICATE if is_same_call else Verdict.UNTRACKED)
 
 
+def of_call(rule: Rule, *, task_id: str | None, args_digest: str | None) -> Rule:
+    """The rule, for a message that may be of another call of the task than the one that does the step: UNTRACKED then.
+
+    `args_digest`: of its arguments, if it was not queued, so that nobody has asked yet; else there is nothing to ask.
+    """
+    if args_digest is None:
+        return rule
+
+    def of_this_call(step: ProcessStep, /, *, now_ms: int) -> Transition:
+        if step.task_id not in (None, task_id) and step.args_digest not in (None, args_digest):
+            return Transition(step, step, verdict=Verdict.UNTRACKED)
+        return rule(step, now_ms=now_ms)
+
+    return of_this_call
+
+
 def queue_again(
     step: ProcessStep,
     *,
@@ -78,7 +94,7 @@ def queue_again(
         run_id=None,
         celery_retries=celery_retries,
         is_leased=False,
-        is_finishing=False,
+        finishing_at_ms=None,
         deadline_ms=now_ms + delay_ms + (step.timeout_ms or step.queue_timeout_ms),
         deadline_kind=DeadlineKind.QUEUE,
     )
@@ -103,12 +119,10 @@ def start(
 
     `attempt` and `celery_retries` are what the message carries; None when there was no message to carry them. Each of
     Celery's own retries is one more run of the same attempt, and copies of the message from before it are stale.
-    `args_digest`: of a call that was not queued, so that nobody has asked yet whether it is the step's or another.
+    `args_digest`: of a call that was not queued, see `of_call`.
     `sent_by`: the run that sent the message again, and that may hold the step still if the store was not told of it.
     `traceparent`: where the run is in a trace.
     """
-    if args_digest is not None and step.args_digest not in (None, args_digest) and step.task_id not in (None, task_id):
-        return Transition(step, step, verdict=Verdict.UNTRACKED)
     attempt = max(step.attempt if attempt is None else attempt, 1)
     celery_retries = step.celery_retries if celery_retries is None else celery_retries
     verdict = _may_start(step, run_id=run_id, attempt=attempt, celery_retries=celery_retries, sent_by=sent_by)
@@ -124,10 +138,10 @@ def start(
         run_id=run_id,
         celery_retries=celery_retries,
         task_id=task_id or step.task_id,
-        args_digest=step.args_digest or args_digest,
+        args_digest=args_digest or step.args_digest,
         worker=worker,
         is_leased=is_leased,
-        is_finishing=False,
+        finishing_at_ms=None,
         resend_count=0,
         started_at_ms=now_ms,
         traceparent=traceparent,
@@ -170,6 +184,9 @@ def claim_finish(
     accepted one dies before it completes the step. A run of an attempt that another run holds was never to start, and
     is refused: the other may be about to finish without asking. So is one whose message Celery has sent again since.
     `sent_by` as for `start`.
+
+    A run that holds its attempt under a lease goes on under it, within its own deadline: what it sends may be a lot.
+    Nobody watches over any other; it has `HANDOFF_MS`.
     """
     if step.state.is_terminal:
         return _refused(step, Verdict.FINISHED, attempt=attempt, now_ms=now_ms)
@@ -181,13 +198,17 @@ def claim_finish(
     is_retried = attempt == step.attempt and celery_retries < step.celery_retries
     if is_retried or (is_held_by_another(step, run_id) and is_refused):
         return _refused(step, Verdict.DUPLICATE, attempt=attempt, now_ms=now_ms)
+    is_watched = step.run_id == run_id and step.attempt == attempt and step.is_leased  # its worker renews the lease
+    deadline_ms: int | None = now_ms + HANDOFF_MS
+    if is_watched:
+        deadline_ms = None if step.deadline_ms is None else max(step.deadline_ms, now_ms + HANDOFF_MS)
     after = replace(
         step,
         run_id=run_id,
-        is_finishing=True,
-        is_leased=False,
-        deadline_ms=now_ms + HANDOFF_MS,
-        deadline_kind=DeadlineKind.RUN,
+        finishing_at_ms=now_ms,
+        is_leased=is_watched,
+        deadline_ms=deadline_ms,
+        deadline_kind=None if deadline_ms is None else DeadlineKind.RUN,
     )
     return Transition(step, after)
 
@@ -234,7 +255,7 @@ def _let_go(
         step,
         run_id=None,
         is_leased=False,
-        is_finishing=False,
+        finishing_at_ms=None,
         deadline_ms=now_ms + wait_ms,
         deadline_kind=kind,
     )

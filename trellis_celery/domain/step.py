@@ -58,6 +58,8 @@ class DeadlineKind(StrEnum):
     HANDOFF = "handoff"
     #: A checker is telling that the step is given up; when this runs out, it died, and it is told again.
     GIVING_UP = "giving_up"
+    #: The same for a step that is only told about: nothing else happens to it.
+    TELLING = "telling"
 
 
 class _Named(Struct, frozen=True):
@@ -106,8 +108,8 @@ class ProcessStep(_Named, frozen=True, kw_only=True):
     run_id: str | None = None
     #: The run's worker promised to renew a lease while it is alive.
     is_leased: bool = False
-    #: The holding run has ended and sends its links and chain now: no other run may finish any more.
-    is_finishing: bool = False
+    #: When the holding run's body had returned, and it began to send links and chain: no other may finish any more.
+    finishing_at_ms: int | None = None
     started_at_ms: int | None = None
     finished_at_ms: int | None = None
     worker: str | None = None
@@ -136,6 +138,15 @@ class ProcessStep(_Named, frozen=True, kw_only=True):
 
     def has_timeout(self) -> bool:
         return self.timeout_ms is not None
+
+    @property
+    def is_finishing(self) -> bool:
+        return self.finishing_at_ms is not None
+
+    @property
+    def seen_alive_at_ms(self) -> int | None:
+        """When the holding run was last heard of: a lease that ran out before says nothing of it."""
+        return self.started_at_ms if self.finishing_at_ms is None else self.finishing_at_ms
 
     @property
     def needs_message(self) -> bool:

@@ -2,7 +2,8 @@
 
 A checker acts in three moves, each a commit or a message, so that a crash between any two loses nothing: a *claim*
 (`time_out`) gives the step a short handoff deadline, then the message or the event goes out, then it is *settled*
-(`confirm`, `give_up`). A checker that dies in between leaves a handoff that runs out, and the same move is made again.
+(`confirm`, `give_up`, `confirm_alert`). A checker that dies in between leaves a handoff that runs out, and the same
+move is made again.
 
 A new deadline counts from now, never from the old one: checkers that were away do not use up retries when they return.
 """
@@ -65,6 +66,8 @@ def time_out(
                 return Action.RESEND, _resend(step, now_ms, resend_count=step.resend_count)
             case DeadlineKind.GIVING_UP:
                 return Action.GIVE_UP, Transition(step, replace(step, deadline_ms=now_ms + HANDOFF_MS))
+            case DeadlineKind.TELLING:
+                return Action.ALERT, Transition(step, replace(step, deadline_ms=now_ms + HANDOFF_MS))
             case _:
                 pass
     return _end_attempt(step, _reason(step, is_lapsed), is_lapsed=is_lapsed, now_ms=now_ms, jitter=jitter)
@@ -76,13 +79,13 @@ def is_lost(step: ProcessStep, *, now_ms: int, lapsed_attempt: int | None = None
 
 
 def _is_lapsed(step: ProcessStep, lapsed_attempt: int | None, lapsed_ms: int | None, now_ms: int) -> bool:
-    """Whether the lease is that of the run that holds the step. One that ran out before its start was another's.
+    """Whether the lease is that of the run that holds the step, and ran out after it was last heard of.
 
-    A start that is yet to come was noted before the store's clock was set back, and says nothing.
+    A sign of life that is yet to come was noted before the store's clock was set back, and says nothing.
     """
-    started_ms = step.started_at_ms
-    is_of_earlier_run = lapsed_ms is not None and started_ms is not None and lapsed_ms < started_ms <= now_ms + SKEW_MS
-    return step.is_leased and lapsed_attempt == step.attempt and not is_of_earlier_run
+    alive_ms = step.seen_alive_at_ms
+    is_older = lapsed_ms is not None and alive_ms is not None and lapsed_ms < alive_ms <= now_ms + SKEW_MS
+    return step.is_leased and lapsed_attempt == step.attempt and not is_older
 
 
 def _end_attempt(
@@ -91,11 +94,11 @@ def _end_attempt(
     # That a run is lost has been told already, unless nobody was left to tell it.
     kinds = (*((EventKind.RUN_LOST,) if is_lapsed else ()), EventKind.STEP_TIMED_OUT)
     events = tuple(Event(kind, step.name, step.attempt, now_ms, reason) for kind in kinds)
-    ended = replace(step, is_leased=False, is_finishing=False, last_error=reason)
-    if step.on_timeout == OnTimeout.ALERT:
-        told = replace(ended, deadline_ms=None, deadline_kind=None, has_incident=True)
-        return Action.ALERT, Transition(step, told, events)
+    ended = replace(step, is_leased=False, finishing_at_ms=None, last_error=reason)
     handoff_ms = now_ms + HANDOFF_MS
+    if step.on_timeout == OnTimeout.ALERT:
+        after = replace(ended, deadline_ms=handoff_ms, deadline_kind=DeadlineKind.TELLING, has_incident=True)
+        return Action.ALERT, Transition(step, after, events)
     if not step.can_retry():
         after = replace(ended, deadline_ms=handoff_ms, deadline_kind=DeadlineKind.GIVING_UP)
         return Action.GIVE_UP, Transition(step, after, events)
@@ -163,6 +166,13 @@ def confirm_told(step: ProcessStep, *, attempt: int, now_ms: int) -> Transition:
     wait_ms = step.timeout_ms or step.queue_timeout_ms
     after = replace(step, deadline_ms=now_ms + wait_ms, deadline_kind=DeadlineKind.RUN)
     return Transition(step, after, (Event(EventKind.STEP_REENQUEUED, step.name, attempt, now_ms),))
+
+
+def confirm_alert(step: ProcessStep, *, attempt: int, now_ms: int) -> Transition:
+    """It was told that a step timed out of which nothing else is done: no clock of the attempt runs any more."""
+    if step.attempt != attempt or step.deadline_kind is not DeadlineKind.TELLING:
+        return Transition(step, step)
+    return Transition(step, replace(step, deadline_ms=None, deadline_kind=None))
 
 
 def give_up(step: ProcessStep, *, attempt: int, now_ms: int) -> Transition:

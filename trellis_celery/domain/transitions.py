@@ -9,6 +9,7 @@ begins again) and `timeouts` (a clock runs out); `by_hand` has those for steps t
 from __future__ import annotations
 
 from enum import Enum, auto
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -42,6 +43,12 @@ class Transition(Struct, frozen=True):
     @property
     def is_change(self) -> bool:
         return self.after is not self.before or bool(self.events)
+
+
+class Rule(Protocol):
+    """A rule with all but the record and the time already given."""
+
+    def __call__(self, step: ProcessStep, /, *, now_ms: int) -> Transition: ...
 
 
 def is_held_by_another(step: ProcessStep, run_id: str | None) -> bool:

@@ -65,6 +65,7 @@ _THEN = {
     DeadlineKind.HANDOFF: "then it is sent again",
     DeadlineKind.LOST: "then the check takes it up",
     DeadlineKind.GIVING_UP: "then it is given up",
+    DeadlineKind.TELLING: "then it is told again",
 }
 
 

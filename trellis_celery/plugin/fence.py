@@ -26,7 +26,7 @@ def guard(task: Any) -> None:
     @functools.wraps(body)
     def run(*args: Any, **kwargs: Any) -> Any:
         tracked = run_of(task.request)
-        if tracked is None:
+        if tracked is None or tracked.is_executing:
             return body(*args, **kwargs)
         tracked.require_acceptance()
         result = tracked.execute(body, args, kwargs)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from celery import signals
 
 from trellis_celery import errors
-from trellis_celery.domain.by_hand import Rule
+from trellis_celery.domain.transitions import Rule
 from trellis_celery.logs import EventLogger
 from trellis_celery.monitoring.background import BackgroundSender, TryLater
 from trellis_celery.ports import StepKey

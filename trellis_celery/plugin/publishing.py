@@ -18,10 +18,9 @@ from msgspec.structs import replace
 
 from trellis_celery import errors
 from trellis_celery.domain import runs
-from trellis_celery.domain.by_hand import Rule
 from trellis_celery.domain.process import Process
 from trellis_celery.domain.step import ProcessStep
-from trellis_celery.domain.transitions import Verdict
+from trellis_celery.domain.transitions import Rule, Verdict
 from trellis_celery.logs import EventLogger
 from trellis_celery.plugin import context, headers, message
 from trellis_celery.plugin.headers import Header
@@ -282,13 +281,14 @@ class _Publication:
         )
 
     def _queue_again(self, header: Header, own_run: Run | None) -> Rule:
-        return partial(
+        rule = partial(
             runs.queue_again,
             attempt=own_run.attempt if own_run else max(header.attempt, 1),
             run_id=own_run.run_id if own_run else self._sender.lost_run_id,
             delay_ms=self._delay_ms(),
             celery_retries=self._headers.get("retries") or 0,
         )
+        return runs.of_call(rule, task_id=header.task_id, args_digest=header.args_digest)
 
     def _delay_ms(self) -> int:
         """How long the message waits on purpose. The time it is due at is by this host's clock, and so is now."""

@@ -12,9 +12,8 @@ from msgspec.structs import replace
 
 from trellis_celery import errors
 from trellis_celery.domain import outcomes, runs
-from trellis_celery.domain.by_hand import Rule
 from trellis_celery.domain.step import ProcessStep, require_duration_ms
-from trellis_celery.domain.transitions import Transition, Verdict
+from trellis_celery.domain.transitions import Rule, Transition, Verdict
 from trellis_celery.logs import EventLogger
 from trellis_celery.plugin.headers import Header
 from trellis_celery.ports import AttemptSpan, SpanOutcome, StepKey
@@ -57,6 +56,8 @@ class Run:
         #: The attempt that this is a run of, whichever is current by now.
         self.attempt = max(header.attempt, 1)
         self.is_settled = False
+        #: Whether the body is running: what it calls of itself is a part of it.
+        self.is_executing = False
         #: What the body raised, until the run is over.
         self.raised: BaseException | None = None
         #: Whether the store has yet to be told of a message that this run sent: before it is told how the run ended.
@@ -128,6 +129,7 @@ class Run:
 
     def execute(self, body: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """What the body returns. Spans that it begins are children of the run's."""
+        self.is_executing = True
         try:
             if self._span is None:
                 return body(*args, **kwargs)
@@ -136,6 +138,8 @@ class Run:
         except BaseException as error:
             self.raised = error
             raise
+        finally:
+            self.is_executing = False
 
     def claim_finish(self) -> None:
         """The body has returned; links and chain go out next. Raises Ignore if they are not this run's to send.
@@ -153,7 +157,10 @@ class Run:
             sent_by=self.header.sent_by,
         )
         self.verdict = self._apply(rule).verdict
-        if not self.is_accepted:
+        if self.verdict is Verdict.UNTRACKED:  # it started while the store was away: what it sends is its own
+            self.is_settled = True
+            self.end_span(SpanOutcome.LATE)
+        elif not self.is_accepted:
             self._skip("not finished")
 
     def _may_be_replaced(self) -> bool:
@@ -257,13 +264,17 @@ class Run:
             except errors.StoreUnavailable:
                 if self._keep is None:
                     raise
-        self._keep(self.key, rule)
+        self._keep(self.key, self._of_its_call(rule))
         return Verdict.ACCEPTED
 
     def _apply(self, rule: Rule) -> Transition:
+        rule = self._of_its_call(rule)
         transition = self._recorder.apply(self.key, rule, guess=self._step, lease_ms=self._lease_ms)
         self._step = transition.after
         return transition
+
+    def _of_its_call(self, rule: Rule) -> Rule:
+        return runs.of_call(rule, task_id=self.header.task_id, args_digest=self.header.args_digest)
 
 
 def attach(request: Any, run: Run) -> None:

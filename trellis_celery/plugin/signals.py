@@ -23,7 +23,7 @@ from celery.worker import state
 from kombu.exceptions import EncodeError
 
 from trellis_celery import errors
-from trellis_celery.domain import outcomes, transitions
+from trellis_celery.domain import outcomes, runs, transitions
 from trellis_celery.domain.step import ProcessStep
 from trellis_celery.domain.transitions import Transition, Verdict
 from trellis_celery.logs import EventLogger
@@ -392,10 +392,11 @@ def _apply(app: Any, header: Header | None, rule: _AttemptRule) -> None:
     if trellis is not None and header is not None:
         key = StepKey(header.process_id, header.step_name or "")
         of_attempt = partial(rule, attempt=max(header.attempt, 1))
+        of_call = runs.of_call(of_attempt, task_id=header.task_id, args_digest=header.args_digest)
         try:
-            trellis.recorder.apply(key, of_attempt)
+            trellis.recorder.apply(key, of_call)
         except errors.StoreUnavailable:
-            trellis.kept.keep(key, of_attempt)
+            trellis.kept.keep(key, of_call)
 
 
 def _describe(error: Any) -> str:

@@ -14,7 +14,7 @@ import msgspec
 
 SIGNATURE = "sig"
 
-#: Every field of the header. What is missing is signed as missing.
+#: Every field of the header. Signed are those that it has: one that is new changes nothing for headers without it.
 _FIELDS = (
     "v",
     "process",
@@ -70,7 +70,8 @@ class Signer:
 
 def _signed(wire: Mapping[str, Any], message: Mapping[str, Any]) -> bytes:
     tie = (message.get("id"), message.get("task"), message.get("retries") or 0)
-    return _encode((_CONTEXT, tie, [wire.get(name) for name in _FIELDS]))
+    fields = [(name, value) for name in _FIELDS if (value := wire.get(name)) is not None]
+    return _encode((_CONTEXT, tie, fields))
 
 
 def _digest(key: hmac.HMAC, data: bytes) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -96,20 +96,34 @@ def _check_if_overdue(worker: Any, trellis: Trellis) -> None:
 
 def _running_leases(worker: Any, trellis: Trellis) -> list[LeaseKey]:
     """The attempts that this worker's pool runs right now."""
-    leases = []
+    leases: list[LeaseKey] = []
+    untold: list[Header] = []
     for request in _active_requests():
         header = headers.trusted(request.request_dict, trellis.signer)
         if header is None or header.step_name is None or not header.is_for(request.id):
             continue
-        if not _is_gone(worker.pool, request.worker_pid):
-            leases.append(LeaseKey(header.process_id, header.step_name, header.attempt or _attempt_of(header, trellis)))
-    return leases
+        if _is_gone(worker.pool, request.worker_pid):
+            continue
+        if header.attempt and header.args_digest is None:
+            leases.append(LeaseKey(header.process_id, header.step_name, header.attempt))
+        else:
+            untold.append(header)
+    return leases + _taken_up(untold, trellis)
 
 
-def _attempt_of(header: Header, trellis: Trellis) -> int:
-    """The attempt that a run has taken up whose message could not say: its sender did not know the step."""
-    (step,) = trellis.store.load_steps([StepKey(header.process_id, header.step_name or "")])
-    return step.attempt if isinstance(step, ProcessStep) and step.run_id == header.run_id else 1
+def _taken_up(untold: Sequence[Header], trellis: Trellis) -> list[LeaseKey]:
+    """The attempts of runs that had to ask whether they are the step's, and which attempt, and were accepted.
+
+    The store was not told of their messages before they went out, and its answer was for the child.
+    """
+    if not untold:
+        return []
+    steps = trellis.store.load_steps([StepKey(header.process_id, header.step_name or "") for header in untold])
+    return [
+        LeaseKey(header.process_id, step.name, step.attempt)
+        for header, step in zip(untold, steps, strict=True)
+        if isinstance(step, ProcessStep) and step.run_id == header.run_id
+    ]
 
 
 def _is_gone(pool: Any, pid: int | None) -> bool:

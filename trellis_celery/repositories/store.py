@@ -18,7 +18,7 @@ change    1. the tracker with its log entries and `copy_due_ms`: this decides
           2. the process's copies; a finished process waits for the archive again   3. take out `copy_due_ms`
           After 1: `load` and `find` see through the old copies, and 2 and 3 are done by others.
           If the process turns out to be gone, its trackers are removed, and the change is a conflict with nothing.
-reopen    0. the process as it is, in a new version; then like a change
+reopen    0. the process as it is, in a new version; then like a change. So it is for whatever changes a finished step.
           After 0: it waits for the archive again.
 delete    1. a tracker of the empty name with `copy_due_ms`   2. the process, if nobody wrote it since before 1: this
           decides   3. the trackers
@@ -376,7 +376,8 @@ def _without_clocks(process: Process) -> Process:
 
 
 def _reopens(transition: Transition) -> bool:
-    return transition.before.state.is_terminal and not transition.after.state.is_terminal
+    """Whether a finished step begins again, or has come to another end: then its process may go on."""
+    return transition.before.state.is_terminal and transition.after.state is not transition.before.state
 
 
 def _next_version(change: Change) -> ProcessStep:

@@ -16,7 +16,7 @@ from trellis_celery.domain.process import OWN_RECORD, Process
 from trellis_celery.domain.queries import Incident, Position, ProcessFilter, ProcessSummary, Stats, incident_of
 from trellis_celery.domain.step import ProcessStep, StepState, require_count
 from trellis_celery.domain.tracker import StepTracker
-from trellis_celery.domain.transitions import Transition
+from trellis_celery.domain.transitions import Rule, Transition
 from trellis_celery.ports import EVERYTHING, EventSink, ProcessStore, StepKey
 from trellis_celery.repositories import ProcessRepository, RepositoryStore, StepTrackerRepository
 from trellis_celery.services.recorder import Recorder
@@ -131,8 +131,7 @@ class ProcessService:
         require_text("by", by)
         if reopen and self.get_process(_id(process)).step(step_name).state is StepState.FAILED:
             self._require_key(process)
-            self._apply(process, step_name, partial(by_hand.reopen_failed, by=by))
-        self._apply(process, step_name, partial(by_hand.complete, by=by))
+        self._apply(process, step_name, partial(by_hand.complete, by=by, reopen=reopen))
 
     def fail_step(self, process: Process | str, step_name: str, error: str, *, by: str = "") -> None:
         """Fail a step. Does nothing to a failed one; raises InvalidTransition if it was completed or cancelled."""
@@ -195,7 +194,7 @@ class ProcessService:
         """What there is, in numbers. It may take long: for monitoring, every few seconds, and for people."""
         return self.store.stats()
 
-    def _apply(self, process: Process | str, step_name: str, rule: by_hand.Rule) -> Transition:
+    def _apply(self, process: Process | str, step_name: str, rule: Rule) -> Transition:
         if not isinstance(process, Process):
             return self._recorder.apply(StepKey(require_process_id(process), step_name), rule)
         key, guess = StepKey(process.id, step_name), process.step(step_name)

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from trellis_celery import errors
-from trellis_celery.domain.by_hand import Rule
 from trellis_celery.domain.events import Event
 from trellis_celery.domain.process import process_event
 from trellis_celery.domain.step import ProcessStep
-from trellis_celery.domain.transitions import Transition
+from trellis_celery.domain.transitions import Rule, Transition
 from trellis_celery.logs import EventLogger
 from trellis_celery.ports import Change, Committed, Conflict, EventSink, ProcessStore, StepKey
 

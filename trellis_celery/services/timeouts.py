@@ -8,7 +8,7 @@ and one bad step never stops the others.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -17,11 +17,11 @@ from msgspec.structs import replace
 
 from trellis_celery import errors
 from trellis_celery.domain import outcomes, timeouts, transitions
-from trellis_celery.domain.by_hand import Rule
 from trellis_celery.domain.events import ProcessStepTimedOut
 from trellis_celery.domain.process import OWN_RECORD, mark_overdue
 from trellis_celery.domain.step import ProcessStep
 from trellis_celery.domain.timeouts import Action
+from trellis_celery.domain.transitions import Rule
 from trellis_celery.logs import EventLogger
 from trellis_celery.ports import (
     Change,
@@ -51,6 +51,8 @@ STALLED_INTERVALS = 5
 DOUBTFUL_INTERVALS = 2
 #: A step that is written by somebody else so many times in a row is left alone.
 MAX_OVERTAKEN = 5
+#: The actions that send a message now, if there is one.
+SENDS = (Action.RETRY, Action.RESEND)
 
 
 class CheckReport(Struct):
@@ -114,8 +116,9 @@ class TimeoutCheckerService:
     """Looks for steps that are late or lost. Run `check_for_timed_out_steps` on a schedule.
 
     Over a store, or over a tracker repository. `publish_event` is called with a `ProcessStepTimedOut` for each attempt
-    that ran out of time; if it raises, it is called again a few seconds later. With a `requeuer` the step's own message
-    goes out again; without one, the next attempt's time runs as soon as `publish_event` has returned.
+    that ran out of time. If it raises, it is called again some ten seconds later, unless the attempt's message went out
+    or waits for its backoff: then all is done without it. With a `requeuer` the step's own message goes out again;
+    without one, the next attempt's time runs as soon as `publish_event` has returned.
 
     worker_lost_ms
         The length of worker leases: so long workers are given to renew them after everything stood still.
@@ -194,20 +197,27 @@ class TimeoutCheckerService:
 
     def _handle(self, due: Sequence[Due], batch: _Batch) -> None:
         self._claim(due, batch)
-        sendings = [claim for claim in batch.claims if claim.action in (Action.RETRY, Action.RESEND)]
-        if self._requeuer is None:
-            for claim in sendings:
-                self._ask_again(claim, batch)
-        else:
-            self._send_again(self._requeuer, sendings, batch)
+        messages = self._messages(batch.claims)
+        self._send_again(messages, batch)  # first: whoever is told may take his time
         for claim in batch.claims:
-            if claim.action is Action.GIVE_UP:
-                self._give_up(claim, batch)
-            elif claim.action is Action.BACK_OFF:
-                # Whoever has to start the next attempt is told when its time has come, and not before.
-                batch.report.backed_off += self._requeuer is None or self._tell(claim, batch)
-            elif claim.action is Action.ALERT:
-                batch.report.alerted += claim.key.step_name == OWN_RECORD or self._tell(claim, batch)
+            match claim.action:
+                case Action.RETRY | Action.RESEND if claim.key not in messages:
+                    self._ask_again(claim, batch)
+                case Action.BACK_OFF:
+                    # Whoever has to start the next attempt is told when its time has come, and not before.
+                    batch.report.backed_off += claim.key not in messages or self._tell(claim, batch)
+                case Action.GIVE_UP:
+                    self._give_up(claim, batch)
+                case Action.ALERT:
+                    self._alert(claim, batch)
+
+    def _messages(self, claims: Sequence[_Claim]) -> dict[StepKey, bytes]:
+        """What there is to send, now or after a backoff."""
+        keys = [claim.key for claim in claims if claim.action in SENDS or claim.action is Action.BACK_OFF]
+        if self._requeuer is None or not keys:
+            return {}
+        stored = zip(keys, self._store.load_messages(keys), strict=True)
+        return {key: message for key, message in stored if message is not None}
 
     # Claim
 
@@ -243,11 +253,11 @@ class TimeoutCheckerService:
                 self._quarantine(by_key[change.key], outcome, batch)
 
     def _as_of_its_run(self, due: Due, record: ProcessStep, now_ms: int) -> Due:
-        """An earlier run's lease, that nobody has renewed in all the time since the present one started, is its own."""
-        started_ms = record.started_at_ms
-        if due.lapsed_attempt is None or started_ms is None or now_ms < started_ms + self._worker_lost_ms:
+        """A lease that ran out before its run was last heard of counts if nobody has renewed it since."""
+        alive_ms = record.seen_alive_at_ms
+        if due.lapsed_attempt is None or alive_ms is None or now_ms < alive_ms + self._worker_lost_ms:
             return due
-        return replace(due, since_ms=max(due.since_ms, started_ms))
+        return replace(due, since_ms=max(due.since_ms, alive_ms))
 
     def _decide(self, due: Due, record: ProcessStep, now_ms: int) -> tuple[Action, transitions.Transition]:
         if due.key.step_name != OWN_RECORD:
@@ -266,7 +276,7 @@ class TimeoutCheckerService:
     def _pass_over(self, due: Due, record: ProcessStep, now_ms: int) -> None:
         if due.lapsed_attempt is None:
             counts_from_ms = record.deadline_ms
-        else:  # of an earlier run of the attempt, and now of the one that has taken its place
+        else:  # it ran out before the run that holds the step was last heard of
             is_taken_over = record.is_leased and record.attempt == due.lapsed_attempt
             counts_from_ms = now_ms + self._worker_lost_ms if is_taken_over else None
         is_ahead = counts_from_ms is not None and counts_from_ms > now_ms
@@ -283,19 +293,13 @@ class TimeoutCheckerService:
 
     # Act and settle
 
-    def _send_again(self, requeuer: Requeuer, claims: Sequence[_Claim], batch: _Batch) -> None:
-        if not claims:
+    def _send_again(self, messages: Mapping[StepKey, bytes], batch: _Batch) -> None:
+        claims = [claim for claim in batch.claims if claim.action in SENDS and claim.key in messages]
+        if self._requeuer is None or not claims:
             return
-        messages = self._store.load_messages([claim.key for claim in claims])
-        with_message: list[tuple[_Claim, Sending]] = []
-        for claim, message in zip(claims, messages, strict=True):
-            if message is None:
-                self._ask_again(claim, batch)
-            else:
-                with_message.append((claim, Sending(claim.key.process_id, claim.step, message)))
-        outcomes = requeuer.requeue([sending for _, sending in with_message]) if with_message else []
+        sendings = [Sending(claim.key.process_id, claim.step, messages[claim.key]) for claim in claims]
         sent: list[_Sent] = []
-        for (claim, _), outcome in zip(with_message, outcomes, strict=True):
+        for claim, outcome in zip(claims, self._requeuer.requeue(sendings), strict=True):
             if outcome is not None:
                 self._not_sent(claim, outcome, batch)
                 continue
@@ -346,6 +350,13 @@ class TimeoutCheckerService:
         if self._tell(claim, batch):
             batch.report.gave_up += 1
             self._settle(claim, partial(timeouts.give_up, attempt=claim.step.attempt))
+
+    def _alert(self, claim: _Claim, batch: _Batch) -> None:
+        if claim.key.step_name == OWN_RECORD:  # of a process that is late nobody is called
+            batch.report.alerted += 1
+        elif self._tell(claim, batch):
+            batch.report.alerted += 1
+            self._settle(claim, partial(timeouts.confirm_alert, attempt=claim.step.attempt))
 
     def _settle(self, claim: _Claim, rule: Rule) -> None:
         with suppress(errors.StepNotFound):  # the process was deleted meanwhile

@@ -49,6 +49,7 @@ class _StoredStep(msgspec.Struct, array_like=True, frozen=True):
     celery_retries: int = 0
     has_incident: bool = False
     traceparent: str | None = None
+    finishing_at_ms: int | None = None
 
 
 class _StoredEvent(msgspec.Struct, array_like=True, frozen=True):
@@ -100,6 +101,8 @@ def load_step(data: bytes | str, *, name: str, version: int) -> ProcessStep:
         raise errors.CorruptRecord(key=name, problem=f"format {stored.format} is not known to this release")
     fields = asdict(stored)
     del fields["format"]
+    if fields.pop("is_finishing") and stored.finishing_at_ms is None:  # the bit is older than the time
+        fields["finishing_at_ms"] = stored.started_at_ms or 0
     try:
         return ProcessStep(name, version=version, **fields)
     except (errors.DefinitionError, errors.InvalidIdentifier) as error:  # one that was never written is checked

@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any
 
 from trellis_celery.domain import outcomes, runs
-from trellis_celery.domain.by_hand import Rule
 from trellis_celery.domain.process import Process
 from trellis_celery.domain.step import OnTimeout, ProcessStep
+from trellis_celery.domain.transitions import Rule
 from trellis_celery.plugin.message import FORMAT, Message
 from trellis_celery.ports import ProcessStore, StepKey
 from trellis_celery.services.processes import ProcessService

@@ -4,6 +4,7 @@ from msgspec.structs import replace
 from tests.unit.domain.steps import CANCELLED, COMPLETED, FAILED, PENDING, RUNNING, TERMINAL
 from trellis_celery import errors
 from trellis_celery.domain import by_hand
+from trellis_celery.domain.events import EventKind
 from trellis_celery.domain.step import ProcessStep, StepState
 
 
@@ -57,15 +58,21 @@ class TestByHand:
     def test_a_failed_step_may_be_reopened_to_complete_it_and_nothing_is_sent(self) -> None:
         failed = replace(FAILED, task_id="task", has_incident=True)
 
-        reopened = by_hand.reopen_failed(failed, now_ms=30_000, by="ann").after
-        transition = by_hand.complete(reopened, now_ms=30_000, by="ann")
+        transition = by_hand.complete(failed, now_ms=30_000, by="ann", reopen=True)
 
-        assert (reopened.state, reopened.deadline_ms, reopened.has_incident) == (StepState.PENDING, None, False)
-        assert (transition.after.state, transition.after.attempt) == (StepState.COMPLETED, FAILED.attempt + 1)
+        after = transition.after
+        assert (after.state, after.attempt) == (StepState.COMPLETED, FAILED.attempt + 1)
+        assert (after.deadline_ms, after.has_incident, after.last_error) == (None, False, None)
+        assert [(event.kind, event.attempt, event.by) for event in transition.events] == [
+            (EventKind.STEP_REOPENED, after.attempt, "ann"),
+            (EventKind.STEP_COMPLETED, after.attempt, "ann"),
+        ]
 
-    @pytest.mark.parametrize("step", [PENDING, RUNNING, COMPLETED, CANCELLED], ids=lambda step: step.state)
+    @pytest.mark.parametrize("step", [PENDING, RUNNING, COMPLETED], ids=lambda step: step.state)
     def test_what_has_not_failed_is_not_reopened_for_that(self, step: ProcessStep) -> None:
-        assert not by_hand.reopen_failed(step, now_ms=30_000).is_change
+        plain = by_hand.complete(step, now_ms=30_000)
+
+        assert by_hand.complete(step, now_ms=30_000, reopen=True) == plain
 
     @pytest.mark.parametrize("finished", [COMPLETED, CANCELLED], ids=lambda step: step.state)
     def test_a_completed_or_cancelled_step_cannot_be_failed(self, finished: ProcessStep) -> None:

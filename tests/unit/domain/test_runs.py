@@ -1,13 +1,14 @@
+from functools import partial
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from tests.unit.domain.steps import COMPLETED, PENDING, QUEUED, RUNNING, SECOND, TERMINAL, kinds
+from tests.unit.domain.steps import COMPLETED, FAILED, PENDING, QUEUED, RUNNING, SECOND, TERMINAL, kinds
 from trellis_celery.domain import outcomes, runs
 from trellis_celery.domain.events import EventKind
 from trellis_celery.domain.step import DeadlineKind, ProcessStep, StepState
-from trellis_celery.domain.transitions import HANDOFF_MS, Verdict
+from trellis_celery.domain.transitions import HANDOFF_MS, Rule, Verdict
 
 
 class TestQueue:
@@ -243,31 +244,19 @@ class TestStart:
 
         assert (transition.after, transition.verdict) == (finishing, Verdict.DUPLICATE)
 
-    @pytest.mark.parametrize(
-        "step", [QUEUED, RUNNING, *(replace(one, task_id="task", args_digest="args") for one in TERMINAL)]
-    )
-    def test_another_call_that_was_not_queued_is_not_the_step(self, step: ProcessStep) -> None:
-        transition = runs.start(step, run_id="other", attempt=1, task_id="other", args_digest="others", now_ms=11_000)
-
-        assert (transition.is_change, transition.verdict) == (False, Verdict.UNTRACKED)
-
-    @pytest.mark.parametrize("known", [{"args_digest": "args"}, {}], ids=["the same call", "any call"])
-    def test_a_call_that_is_not_known_to_be_another_is_refused_like_a_copy(self, known: dict[str, str]) -> None:
-        transition = runs.start(RUNNING, run_id="other", attempt=1, task_id="other", now_ms=21_000, **known)
-
-        assert transition.verdict is Verdict.DUPLICATE
-
-    def test_the_steps_own_task_may_start_with_other_arguments(self) -> None:
-        transition = runs.start(QUEUED, run_id="run", attempt=1, task_id="task", args_digest="others", now_ms=11_000)
-
-        assert (transition.verdict, transition.after.args_digest) == (Verdict.ACCEPTED, "args")
-
     def test_a_call_that_was_not_queued_is_the_steps_from_its_start(self) -> None:
         started = runs.start(PENDING, run_id="run", task_id="task", args_digest="args", now_ms=11_000).after
-        another = runs.start(started, run_id="other", task_id="other", args_digest="others", now_ms=12_000)
 
         assert (started.task_id, started.args_digest) == ("task", "args")
-        assert another.verdict is Verdict.UNTRACKED
+
+    def test_a_step_that_was_reopened_without_a_message_is_of_whatever_call_does_it_next(self) -> None:
+        failed = replace(FAILED, task_id="task", args_digest="args")
+        reopened = outcomes.reopen(failed, has_message=False, now_ms=30_000).after
+
+        started = runs.start(reopened, run_id="run", task_id="other", args_digest="others", now_ms=31_000).after
+
+        assert (reopened.task_id, reopened.args_digest) == (None, None)
+        assert (started.task_id, started.args_digest) == ("other", "others")
 
     @pytest.mark.parametrize("finished", TERMINAL, ids=lambda step: step.state)
     def test_a_finished_step_does_not_start(self, finished: ProcessStep) -> None:
@@ -275,6 +264,53 @@ class TestStart:
 
         assert transition.verdict is Verdict.FINISHED
         assert transition.after is finished
+
+
+OTHER_CALL = {"task_id": "other", "args_digest": "others"}
+
+
+class TestOfCall:
+    """A message that the store was not told of before it went out."""
+
+    @pytest.mark.parametrize(
+        "step", [QUEUED, RUNNING, *(replace(one, task_id="task", args_digest="args") for one in TERMINAL)]
+    )
+    @pytest.mark.parametrize(
+        "rule",
+        [
+            partial(runs.start, run_id="other", attempt=1, task_id="other"),
+            partial(runs.claim_finish, run_id="other", attempt=1),
+            partial(runs.queue_again, run_id=None, attempt=1),
+            partial(outcomes.complete, run_id="other", attempt=1),
+            partial(outcomes.fail, error="broken", run_id="other", attempt=1),
+            partial(outcomes.lose, reason="gone", run_id="other", attempt=1),
+        ],
+        ids=lambda rule: rule.func.__name__,
+    )
+    def test_another_call_does_nothing_to_the_step_and_logs_nothing(self, step: ProcessStep, rule: Rule) -> None:
+        transition = runs.of_call(rule, **OTHER_CALL)(step, now_ms=21_000)
+
+        assert (transition.is_change, transition.verdict) == (False, Verdict.UNTRACKED)
+
+    @pytest.mark.parametrize(
+        "known",
+        [
+            {"task_id": "other", "args_digest": "args"},
+            {"task_id": "task", "args_digest": "others"},
+            {"task_id": "other", "args_digest": None},
+        ],
+        ids=["the same arguments", "its own task", "any call"],
+    )
+    def test_what_is_not_known_to_be_another_call_may_complete_it(self, known: dict[str, Any]) -> None:
+        rule = runs.of_call(partial(outcomes.complete, run_id="other"), **known)
+
+        assert rule(RUNNING, now_ms=21_000).after.state is StepState.COMPLETED
+
+    @pytest.mark.parametrize("step", [PENDING, replace(RUNNING, args_digest=None)], ids=["pending", "unknown call"])
+    def test_a_step_of_which_nobody_knows_the_call_may_be_any_ones(self, step: ProcessStep) -> None:
+        rule = runs.of_call(partial(outcomes.complete, run_id="other"), **OTHER_CALL)
+
+        assert rule(step, now_ms=21_000).after.state is StepState.COMPLETED
 
 
 class TestClaimFinish:
@@ -285,6 +321,28 @@ class TestClaimFinish:
         assert first.verdict is Verdict.ACCEPTED
         assert first.after.deadline_ms == 31_000 + HANDOFF_MS
         assert second.verdict is Verdict.DUPLICATE
+
+    @pytest.mark.parametrize(
+        ("timeout_ms", "deadline_ms"), [(60_000, 80_000), (1_000, 20_500 + HANDOFF_MS), (None, None)]
+    )
+    def test_the_run_that_holds_its_attempt_finishes_under_its_lease_within_its_own_time(
+        self, timeout_ms: int | None, deadline_ms: int | None
+    ) -> None:
+        queued = replace(QUEUED, timeout_ms=timeout_ms)
+        running = runs.start(queued, run_id="run", attempt=1, is_leased=True, now_ms=20_000).after
+
+        after = runs.claim_finish(running, attempt=1, run_id="run", now_ms=20_500).after
+
+        assert (after.is_leased, after.deadline_ms, after.finishing_at_ms) == (True, deadline_ms, 20_500)
+        assert after.deadline_kind == (None if deadline_ms is None else DeadlineKind.RUN)
+
+    @pytest.mark.parametrize(
+        ("step", "run_id"), [(SECOND, "run"), (replace(RUNNING, is_leased=False), "run")], ids=["replaced", "eager"]
+    )
+    def test_a_run_that_nobody_watches_over_has_a_moment_to_finish(self, step: ProcessStep, run_id: str) -> None:
+        after = runs.claim_finish(step, attempt=1, run_id=run_id, now_ms=31_000).after
+
+        assert (after.is_leased, after.deadline_ms) == (False, 31_000 + HANDOFF_MS)
 
     def test_asking_again_is_accepted_again(self) -> None:
         claimed = runs.claim_finish(SECOND, attempt=1, run_id="run", now_ms=31_000).after

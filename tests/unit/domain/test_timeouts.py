@@ -73,7 +73,29 @@ class TestTimeOut:
         after = transition.after
         assert action is Action.ALERT
         assert (after.state, after.attempt, after.run_id) == (StepState.IN_PROGRESS, 1, "run")
-        assert (after.deadline_ms, after.deadline_kind) == (None, None)
+        assert after.has_incident
+        assert (after.deadline_ms, after.deadline_kind) == (LATE_MS + HANDOFF_MS, DeadlineKind.TELLING)
+        assert kinds(transition) == [EventKind.STEP_TIMED_OUT]
+
+        told = timeouts.confirm_alert(after, attempt=1, now_ms=LATE_MS).after
+
+        assert (told.deadline_ms, told.deadline_kind, told.has_incident) == (None, None, True)
+
+    def test_an_alert_that_nobody_confirmed_is_told_again_and_logged_once(self) -> None:
+        alerting = replace(RUNNING, on_timeout=OnTimeout.ALERT)
+        claimed = timeouts.time_out(alerting, now_ms=LATE_MS)[1].after
+
+        action, transition = timeouts.time_out(claimed, now_ms=LATE_MS + HANDOFF_MS)
+
+        assert (action, transition.events) == (Action.ALERT, ())
+        assert transition.after == replace(claimed, deadline_ms=LATE_MS + 2 * HANDOFF_MS)
+
+    def test_a_late_confirmation_of_an_alert_leaves_a_newer_attempt_and_a_newer_clock_alone(self) -> None:
+        claimed = timeouts.time_out(replace(RUNNING, on_timeout=OnTimeout.ALERT), now_ms=LATE_MS)[1].after
+        other_attempt, other_clock = replace(claimed, attempt=2), replace(claimed, deadline_kind=DeadlineKind.RUN)
+
+        for step in (other_attempt, other_clock):
+            assert not timeouts.confirm_alert(step, attempt=1, now_ms=LATE_MS).is_change
 
     def test_a_lost_worker_is_noticed_before_the_deadline(self) -> None:
         action, transition = timeouts.time_out(RUNNING, now_ms=10_500, lapsed_attempt=1)
@@ -105,10 +127,21 @@ class TestTimeOut:
 
         assert action is Action.RETRY
 
-    def test_a_lapsed_lease_means_nothing_once_the_run_needs_none(self) -> None:
+    def test_a_lease_that_lapsed_before_its_run_asked_to_finish_means_nothing(self) -> None:
         finishing = runs.claim_finish(RUNNING, attempt=1, run_id="run", now_ms=10_500).after
 
-        assert timeouts.time_out(finishing, now_ms=10_600, lapsed_attempt=1)[0] is Action.NOTHING
+        before = timeouts.time_out(finishing, now_ms=10_600, lapsed_attempt=1, lapsed_ms=10_400)
+        since = timeouts.time_out(finishing, now_ms=10_700, lapsed_attempt=1, lapsed_ms=10_600)
+
+        assert before[0] is Action.NOTHING
+        assert since[0] is Action.RETRY
+        assert not since[1].after.is_finishing
+
+    def test_a_lapsed_lease_means_nothing_once_the_run_needs_none(self) -> None:
+        finishing = runs.claim_finish(RUNNING, attempt=1, run_id="late", celery_retries=1, now_ms=10_500).after
+
+        assert not finishing.is_leased
+        assert timeouts.time_out(finishing, now_ms=10_600, lapsed_attempt=1, lapsed_ms=10_600)[0] is Action.NOTHING
 
     def test_the_reason_why_a_run_was_lost_is_kept(self) -> None:
         lost = outcomes.lose(RUNNING, "killed by signal 9", attempt=1, now_ms=10_500).after

@@ -112,6 +112,7 @@ def test_what_a_step_does_and_since_when_follows_from_its_record(one: ProcessSte
         (at(DeadlineKind.RUN, retries_permitted=1), "then it is tried again"),
         (at(DeadlineKind.RUN, retries_permitted=1, retry_count=1), "then it is given up"),
         (at(DeadlineKind.RUN, on_timeout=OnTimeout.ALERT), "then an incident is opened"),
+        (at(DeadlineKind.TELLING, on_timeout=OnTimeout.ALERT, has_incident=True), "then it is told again"),
     ],
 )
 def test_what_follows_the_deadline_is_told(one: ProcessStep, words: str) -> None:

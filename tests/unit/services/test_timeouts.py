@@ -192,6 +192,18 @@ class TestRetrying:
         assert [event.attempt for event in world.told] == [1]
         assert [sending.step.attempt for sending in world.requeuer.sent] == [2]
 
+    def test_a_step_without_a_message_is_told_of_when_its_backoff_is_over_and_not_before(self, world: World) -> None:
+        process = world.process(ProcessStep("step", timeout_ms=1_000, retries_permitted=1, backoff_ms=300))
+        world.run(process, message=None)
+        world.clock.advance(1_000)
+
+        assert world.check().backed_off == 1
+        assert world.told == []
+        world.clock.advance(300)
+        assert world.check().retried == 1
+
+        assert [event.attempt for event in world.told] == [1]
+
     def test_a_step_that_must_not_run_twice_is_only_told_of_once(self, world: World) -> None:
         process = world.process(ProcessStep("step", timeout_ms=1_000, retries_permitted=3, on_timeout="alert"))
         world.run(process)
@@ -300,6 +312,33 @@ class TestCrashes:
         world.clock.advance(HANDOFF_MS)
         assert world.check().gave_up == 1
         assert world.step(process).state is StepState.FAILED
+
+    def test_an_alert_is_told_until_the_handler_has_heard_it(self, world: World) -> None:
+        process = world.process(ProcessStep("step", timeout_ms=1_000, on_timeout="alert"))
+        world.run(process)
+        world.clock.advance(1_000)
+
+        def refuse(event: ProcessStepTimedOut) -> None:
+            raise RuntimeError("not now")
+
+        report = world.new_checker(refuse).check_for_timed_out_steps()
+        assert (report.alerted, report.failed) == (0, 1)
+        assert world.step(process).has_incident  # whoever asks sees it at once
+
+        world.clock.advance(HANDOFF_MS)
+        assert [world.check().alerted for _ in range(2)] == [1, 0]
+        assert [event.reason for event in world.told] == ["no outcome after 1000 ms"]
+        assert world.step(process).deadline_ms is None
+
+    def test_a_run_that_ends_while_its_alert_is_told_ends_the_step(self, world: World) -> None:
+        process = world.process(ProcessStep("step", timeout_ms=1_000, on_timeout="alert"))
+        world.run(process)
+        world.clock.advance(1_000)
+
+        world.new_checker(lambda _: world.processes.complete_step(process, "step")).check_for_timed_out_steps()
+
+        step = world.step(process)
+        assert (step.state, step.has_incident, step.deadline_ms) == (StepState.COMPLETED, False, None)
 
     def test_a_message_that_cannot_be_sent_now_is_tried_again(self, world: World) -> None:
         process = world.process()

@@ -40,7 +40,7 @@ STEPS = st.builds(
     args_digest=st.none() | TEXT,
     run_id=st.none() | TEXT,
     is_leased=st.booleans(),
-    is_finishing=st.booleans(),
+    finishing_at_ms=st.none() | st.integers(0, 2**53),
     started_at_ms=TIMES,
     finished_at_ms=TIMES,
     worker=st.none() | TEXT,
@@ -79,10 +79,19 @@ def test_a_record_in_the_first_format_is_read_for_ever() -> None:
     assert (step.deadline_ms, step.worker, step.celery_retries) == (1_800_000_030_000, "worker@host", 0)
     assert codec.load_step(codec.dump_step(step), name="step", version=7) == step
     assert (step.attempt, step.state, step.deadline_kind) == (2, StepState.IN_PROGRESS, DeadlineKind.RUN)
+    assert not step.is_finishing
+
+
+def test_a_record_without_the_time_since_when_its_run_finishes_is_finishing_all_the_same() -> None:
+    data = json.loads(codec.dump_step(ProcessStep("step", started_at_ms=7, finishing_at_ms=9, version=1)))
+
+    step = codec.load_step(json.dumps(data[:-1]), name="step", version=1)
+
+    assert (step.is_finishing, step.seen_alive_at_ms) == (True, 7)
 
 
 def test_a_field_that_a_newer_release_added_at_the_end_is_passed_over() -> None:
-    written = ProcessStep("step", traceparent="00-1-2-01", version=1)  # the last field that this release knows
+    written = ProcessStep("step", finishing_at_ms=1, version=1)  # the last field that this release knows
     data = json.loads(codec.dump_step(written))
 
     step = codec.load_step(json.dumps([*data, "new", {"field": 1}]), name="step", version=1)

@@ -27,6 +27,8 @@ class LateCluster:
         self._made: RedisCluster | None = None
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # of a copy, say, that has nothing yet
+            raise AttributeError(name)
         return getattr(self._cluster(), name)
 
     def _cluster(self) -> Any:
@@ -48,7 +50,7 @@ class LateScript:
         self._client = client
         self._text = script
 
-    def __call__(self, keys: Sequence[Any], args: Sequence[Any]) -> Any:
+    def __call__(self, keys: Sequence[Any] = (), args: Sequence[Any] = ()) -> Any:
         return self._script(keys=keys, args=args)
 
     @cached_property

@@ -5,9 +5,19 @@ from __future__ import annotations
 import pytest
 
 from trellis_celery.domain.events import EventKind
-from trellis_celery.domain.process import OWN_ENDS
+from trellis_celery.domain.process import OWN_ENDS, ProcessState
 from trellis_celery.ports import ProcessStore
-from trellis_celery.testing.contract.builders import Rule, apply, cancel, complete, created, fail, reopen, start
+from trellis_celery.testing.contract.builders import (
+    Rule,
+    apply,
+    cancel,
+    complete,
+    complete_after_all,
+    created,
+    fail,
+    reopen,
+    start,
+)
 
 
 def ends(store: ProcessStore, process_id: str) -> list[tuple[EventKind, str, int]]:
@@ -58,3 +68,15 @@ class EndPromises:
         apply(store, process, complete(at_ms=9))
 
         assert ends(store, process.id) == [(EventKind.PROCESS_FAILED, "", 7), (EventKind.PROCESS_COMPLETED, "", 9)]
+
+    def test_a_failed_process_may_come_to_another_end_in_one_write(self, store: ProcessStore) -> None:
+        process = created(store, started_at_ms=1)
+        apply(store, process, fail(at_ms=7))
+
+        outcome = apply(store, process, complete_after_all(at_ms=9))
+
+        assert (outcome.state_before, outcome.state_after) == (ProcessState.FAILED, ProcessState.COMPLETED)
+        assert ends(store, process.id) == [(EventKind.PROCESS_FAILED, "", 7), (EventKind.PROCESS_COMPLETED, "", 9)]
+        assert store.find(process.key) is None
+        assert [each.state for each in store.list_processes()] == [ProcessState.COMPLETED]
+        assert store.load(process.id).step("step") == process.step("step")

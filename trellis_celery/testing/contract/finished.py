@@ -11,6 +11,7 @@ from trellis_celery.testing.contract.builders import (
     apply,
     cancel,
     complete,
+    complete_after_all,
     created,
     fail,
     loaded_step,
@@ -97,6 +98,20 @@ class FinishedPromises:
         assert _waiting(store) == _archived(store) == []
 
         apply(store, process, complete())
+        (second,) = _waiting(store)
+        assert second.since_ms > first.since_ms
+
+    def test_a_process_that_goes_on_after_one_write_is_not_finished(self, store: ProcessStore) -> None:
+        process = created(store, "step", "other")
+        apply(store, process, fail())
+        first = _archive(store)
+
+        apply(store, process, complete_after_all())
+        assert _waiting(store) == _archived(store) == []
+        assert store.find(process.key) == process.id
+        assert not store.delete(process.id, finished_since_ms=first.since_ms)
+
+        apply(store, process, complete(), "other")
         (second,) = _waiting(store)
         assert second.since_ms > first.since_ms
 

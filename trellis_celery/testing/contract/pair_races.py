@@ -14,7 +14,7 @@ from trellis_celery.domain.queries import ProcessFilter, ProcessSummary
 from trellis_celery.ports import Committed
 from trellis_celery.repositories import ProcessRepository, StepTrackerRepository
 from trellis_celery.testing.contract import pair_scenes as scenes
-from trellis_celery.testing.contract.builders import cancel, complete, reopen
+from trellis_celery.testing.contract.builders import cancel, complete, complete_after_all, reopen
 from trellis_celery.testing.contract.pair_scenes import Act, Pair, Prepare, Wire
 
 ACTS: dict[str, Act] = {
@@ -22,6 +22,7 @@ ACTS: dict[str, Act] = {
     "complete another": scenes.committing(complete(), "other"),
     "cancel another": scenes.committing(cancel(), "other"),
     "reopen": scenes.committing(reopen()),
+    "complete after all": scenes.committing(complete_after_all()),
     "be late": scenes.late,
     "go on": scenes.go_on,
     "be overdue": scenes.overdue,
@@ -45,6 +46,7 @@ SCENES: dict[str, tuple[Prepare, tuple[str, ...]]] = {
         scenes.archived,
         (
             "reopen",
+            "complete after all",
             "be late",
             "go on",
             "complete another",
