@@ -186,6 +186,25 @@ def test_a_copy_that_reaches_a_worker_without_the_task_does_not_end_the_step_tha
     assert flow.read("ran") == 1
 
 
+@pytest.mark.fault("A6")
+def test_a_message_that_reaches_a_worker_without_the_task_is_sent_again_and_starts_elsewhere(
+    cluster: Cluster, odd_worker: Program
+) -> None:
+    flow = Flow(cluster, "Once")
+    queue = f"rolling {flow.name}"
+    cluster.consume(queue, by="odd")
+    flow.send("unknown_to_one", queue=queue)
+    flow.wait_for_event(EventKind.STEP_RELEASED)
+    cluster.app.control.cancel_consumer(queue, destination=["odd@test"], reply=True, timeout=5)
+
+    cluster.consume(queue, by="worker")
+
+    flow.wait_for("ran")
+    flow.let_go()
+    assert flow.finish() == ("completed", 1)
+    assert (flow.times(EventKind.STEP_RESENT), flow.read("ran")) == (1, 1)
+
+
 @pytest.mark.fault("A1")
 def test_a_copy_whose_before_start_raises_does_not_fail_the_step_that_runs(
     cluster: Cluster, odd_worker: Program

@@ -194,7 +194,7 @@ def test_what_becomes_of_a_second_message_for_the_same_call_is_not_what_becomes_
 
 
 @pytest.mark.fault("A6")
-def test_a_step_whose_task_no_worker_knows_fails_and_says_which_task(cluster: Cluster) -> None:
+def test_a_step_whose_task_no_worker_knows_waits_for_one_and_says_which_task(cluster: Cluster) -> None:
     process = cluster.trellis.start_process(
         cluster.module.Work, tenant_id="tests", aggregate_type="Row", aggregate_id="unknown task"
     )
@@ -204,12 +204,13 @@ def test_a_step_whose_task_no_worker_knows_fails_and_says_which_task(cluster: Cl
     def only_here() -> None: ...
 
     with process:
-        sent = only_here.delay()
+        only_here.delay()
 
-    finished(Started(process, sent.id))
-    work = process.steps["work"]
-    assert (work.state, work.attempt) == ("failed", 2)
+    eventually(lambda: EventKind.STEP_RELEASED in [event.kind for event in process.history()], what="thrown away")
+    work = process.refresh().steps["work"]
+    assert (work.state, work.attempt, work.deadline_kind) == ("pending", 1, "queue")
     assert "does not know the task outcomes.only_here" in (work.last_error or "")
+    process.cancel()
 
 
 # A worker of its own, and what is done to it

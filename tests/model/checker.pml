@@ -32,8 +32,6 @@ inline rest() {
   number = 0; retries = 0; lapses[me] = 0; goto end_idle
 }
 
-#define newest(one, other) ((one) > (other) -> (one) : (other))
-
 active [CHECKERS] proctype checker() {
   byte number, retries;  /* what the message will carry */
   byte me = _pid - WORKERS;
@@ -48,7 +46,7 @@ end_idle:
 
 sending:
   if
-  :: atomic { retries = newest(retries, stored_retries); publish(number, retries, false) }
+  :: atomic { publish(number, retries, false) }  /* with the record's count of retries */
   :: atomic { unsendable > 0 -> unsendable--; throw_away(number, true); rest() }
   :: atomic { dies; rest() }
   fi;

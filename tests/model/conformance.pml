@@ -45,6 +45,7 @@ inline with_number() {
   given(); heartbeat(ME, number); printf("heartbeat %d %d ", number, verdict); tell();
   given(); confirm(number); printf("confirm %d %d ", number, verdict); tell();
   given(); give_up(number); printf("give_up %d %d ", number, verdict); tell();
+  given(); put_back(number); printf("put_back %d %d ", number, verdict); tell();
   for (flag : 0 .. 1) {
     given(); throw_away(number, flag); printf("throw_away %d %d %d ", number, flag, verdict); tell()
   }

@@ -152,7 +152,7 @@ MUTANTS = [
         "a copy that is thrown away ends the attempt",
         "LINKS_ONCE",
         Change("rules.pml", "is_copy_of_running(number) (step", "is_copy_of_running(number) (false && step"),
-        {"THROWN_AWAY": 1},
+        {"THROWN_AWAY": 1, "REOPENED": 1},
     ),
     Mutant(
         "a copy that the broker refuses ends the attempt",
@@ -163,7 +163,7 @@ MUTANTS = [
     Mutant(
         "the stored message keeps its count of retries",
         "ENDS",
-        Change("checker.pml", "retries = newest(retries, stored_retries)", "retries = stored_retries"),
+        Change("checker.pml", "publish(number, retries, false)", "publish(number, stored_retries, false)"),
         {"CELERY_RETRIES": 1, "UNANSWERED": 1, "LETS_GO": 1, "LOSSES": 1, "WORKERS": 1, "RETRIES_PERMITTED": 0},
     ),
     Mutant(

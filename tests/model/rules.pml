@@ -126,9 +126,22 @@ inline claim_finish(me, number, retries, is_stray) {  /* rule: runs.claim_finish
   fi
 }
 
+#define is_copy_of_running(number) (step.run_id != NOBODY && step.attempt == (number))
+
 /* The run gave its message back. */
 inline release(me, number) {  /* rule: runs.release */
   let_go(me, number, QUEUE)
+}
+
+/* A worker threw the message away unread that another may take. */
+inline put_back(number) {  /* rule: runs.put_back */
+  verdict = ACCEPTED;
+  if
+  :: is_copy_of_running(number) -> verdict = DUPLICATE
+  :: !is_copy_of_running(number) && (is_terminal || step.attempt != number || step.run_id != NOBODY ||
+     (step.clock != QUEUE && step.clock != HANDOFF)) -> verdict = STALE
+  :: else -> step.clock = QUEUE
+  fi
 }
 
 /* The run replaced itself by other tasks. */
@@ -205,15 +218,13 @@ inline lose(me, number) {  /* rule: outcomes.lose */
   fi
 }
 
-#define is_copy_of_running(number) (step.run_id != NOBODY && step.attempt == (number))
-
-/* A worker threw the attempt's message away unread: because it does not know the task, or because it has expired. */
-inline throw_away(number, is_unknown_task) {  /* rule: outcomes.throw_away */
+/* The attempt's message was thrown away unread: because the broker does not take it, or because it has expired. */
+inline throw_away(number, is_unsendable) {  /* rule: outcomes.throw_away */
   verdict = ACCEPTED;
   if
   :: is_copy_of_running(number) -> verdict = DUPLICATE
-  :: !is_copy_of_running(number) && is_unknown_task -> lose(NOBODY, number)
-  :: !is_copy_of_running(number) && !is_unknown_task -> fail(NOBODY, number)
+  :: !is_copy_of_running(number) && is_unsendable -> lose(NOBODY, number)
+  :: !is_copy_of_running(number) && !is_unsendable -> fail(NOBODY, number)
   fi
 }
 

@@ -163,6 +163,10 @@ def _lose(step: ProcessStep, args: Args) -> tuple[str, ProcessStep]:
     return _verdict(outcomes.lose(step, "a reason", run_id=_me(me), attempt=attempt, now_ms=NOW_MS))
 
 
+def _put_back(step: ProcessStep, args: Args) -> tuple[str, ProcessStep]:
+    return _verdict(runs.put_back(step, "a reason", attempt=args[0], now_ms=NOW_MS))
+
+
 def _throw_away(step: ProcessStep, args: Args) -> tuple[str, ProcessStep]:
     attempt, is_lost = args
     return _verdict(outcomes.throw_away(step, "a reason", attempt=attempt, is_lost=bool(is_lost), now_ms=NOW_MS))
@@ -201,6 +205,7 @@ RULES: dict[str, Callable[[ProcessStep, Args], tuple[str, ProcessStep]]] = {
     "fail": _fail,
     "cancel": _cancel,
     "lose": _lose,
+    "put_back": _put_back,
     "throw_away": _throw_away,
     "reopen": _reopen,
     "time_out": _time_out,

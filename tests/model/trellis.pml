@@ -67,7 +67,7 @@ byte heartbeats = HEARTBEATS, unsendable = UNSENDABLE, ignored = IGNORED, reopen
 #include "rules.pml"
 #include "broker.pml"
 
-byte stored_retries;          /* Celery's count of retries in the stored message, which is what goes out again */
+byte stored_retries;          /* Celery's count of retries in the stored message: it may be behind */
 
 /* What the promises are about, besides the record. */
 byte links;                   /* how often links and chain went out */

@@ -117,7 +117,7 @@ end_idle:
     :: is_unheard; ask_to_start(); goto starting_again
     :: dies; printf("run %d of attempt %d is killed before it starts\n", ME, number); goto died
     :: losses > 0 -> losses--; over()
-    :: thrown_away > 0 -> thrown_away--; throw_away(number, true); over()
+    :: thrown_away > 0 -> thrown_away--; put_back(number); over()
     :: thrown_away > 0 -> thrown_away--; throw_away(number, false); note_end(); over()
     fi
   };

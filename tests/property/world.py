@@ -29,6 +29,9 @@ from trellis_celery.services.relay import CLAIM_MS, RelayService
 from trellis_celery.services.timeouts import TimeoutCheckerService
 from trellis_celery.testing import ManualClock
 
+#: As a message that has expired is.
+THROW_AWAY = partial(outcomes.throw_away, is_lost=False)
+
 WORKER_LOST_MS = 5_000
 CHECK_INTERVAL_MS = 1_000
 
@@ -209,7 +212,7 @@ class World:
     def throw_away(self, index: int, *, is_lost: bool) -> None:
         """A worker cannot do anything with a message."""
         header = self.queue.pop(index).header
-        rule = partial(outcomes.throw_away, reason="thrown away", attempt=max(header.attempt, 1), is_lost=is_lost)
+        rule = partial(runs.put_back if is_lost else THROW_AWAY, reason="thrown away", attempt=max(header.attempt, 1))
         self._recorder.apply(StepKey(header.process_id, header.step_name or ""), rule)
 
     def lose(self, index: int, *, rule: Callable[..., transitions.Transition]) -> None:

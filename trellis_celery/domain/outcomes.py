@@ -19,9 +19,10 @@ def complete(
 ) -> Transition:
     """The step's work is done. The first completion wins while the step is not terminal; later ones are only logged."""
     if step.state.is_terminal:
-        return _late(step, "completed", is_repeat=step.state is StepState.COMPLETED, run_id=run_id, now_ms=now_ms)
+        is_repeat = step.state is StepState.COMPLETED
+        return _late(step, "completed", is_repeat=is_repeat, attempt=attempt, run_id=run_id, now_ms=now_ms)
     if step.is_finishing and run_id is not None and run_id != step.run_id:
-        return _late(step, "completed", is_repeat=False, run_id=run_id, now_ms=now_ms)
+        return _late(step, "completed", is_repeat=False, attempt=attempt, run_id=run_id, now_ms=now_ms)
     after = _finished(step, StepState.COMPLETED, run_id=run_id, now_ms=now_ms)
     event = Event(EventKind.STEP_COMPLETED, step.name, attempt or after.attempt, now_ms, by=by)
     return Transition(step, after, (event,))
@@ -38,7 +39,8 @@ def fail(
 ) -> Transition:
     """The step's work failed. A failure of a replaced attempt or run is only logged: the newer one decides."""
     if step.state.is_terminal:
-        return _late(step, "failed", is_repeat=step.state is StepState.FAILED, run_id=run_id, now_ms=now_ms)
+        is_repeat = step.state is StepState.FAILED
+        return _late(step, "failed", is_repeat=is_repeat, attempt=attempt, run_id=run_id, now_ms=now_ms)
     if _is_replaced(step, attempt=attempt, run_id=run_id):
         event = Event(EventKind.OUTCOME_LATE, step.name, attempt or step.attempt, now_ms, f"failed: {error}")
         return Transition(step, step, (event,), Verdict.STALE)
@@ -80,9 +82,9 @@ def lose(step: ProcessStep, reason: str, *, attempt: int, now_ms: int, run_id: s
 
 
 def throw_away(step: ProcessStep, reason: str, *, attempt: int, is_lost: bool, now_ms: int) -> Transition:
-    """A worker threw the attempt's message away unread. While a run holds the attempt, that was only a copy of it.
+    """The attempt's message was thrown away unread. While a run holds the attempt, that was only a copy of it.
 
-    `is_lost`: another worker may take the message, so the step is lost; else it fails.
+    `is_lost`: the broker does not take it, and may take another attempt's: the step is lost. Else it fails.
     """
     if step.run_id is not None and step.attempt == attempt:
         return Transition(step, step, verdict=Verdict.DUPLICATE)
@@ -147,10 +149,12 @@ def _finished(
     )
 
 
-def _late(step: ProcessStep, outcome: str, *, is_repeat: bool, run_id: str | None, now_ms: int) -> Transition:
+def _late(
+    step: ProcessStep, outcome: str, *, is_repeat: bool, attempt: int | None, run_id: str | None, now_ms: int
+) -> Transition:
     if is_repeat and run_id in (None, step.run_id):
         return Transition(step, step)
-    event = Event(EventKind.OUTCOME_LATE, step.name, step.attempt, now_ms, outcome)
+    event = Event(EventKind.OUTCOME_LATE, step.name, attempt or step.attempt, now_ms, outcome)
     return Transition(step, step, (event,), Verdict.FINISHED)
 
 

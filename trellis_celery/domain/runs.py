@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from trellis_celery.domain.events import Event, EventKind
 from trellis_celery.domain.step import DeadlineKind, ProcessStep, StepState
-from trellis_celery.domain.transitions import HANDOFF_MS, Rule, Transition, Verdict, is_held_by_another
+from trellis_celery.domain.transitions import HANDOFF_MS, MAX_DOUBLINGS, Rule, Transition, Verdict, is_held_by_another
 
 
 def queue(
@@ -224,6 +224,22 @@ def release(step: ProcessStep, *, attempt: int, run_id: str, resend_in_ms: int, 
         kind=DeadlineKind.QUEUE,
         now_ms=now_ms,
     )
+
+
+def put_back(step: ProcessStep, reason: str, *, attempt: int, now_ms: int) -> Transition:
+    """A worker threw the attempt's message away unread, and another may take it: a copy is sent in a while.
+
+    That is no retry, and never fails the step: nothing has started. The wait doubles with each copy. While a run holds
+    the attempt the message was only a copy of its own, and a step that a check is about to take up is left to it.
+    """
+    if step.run_id is not None and step.attempt == attempt:
+        return Transition(step, step, verdict=Verdict.DUPLICATE)
+    waits = step.deadline_kind in (DeadlineKind.QUEUE, DeadlineKind.HANDOFF)
+    if step.state.is_terminal or step.attempt != attempt or step.run_id is not None or not waits:
+        return Transition(step, step, verdict=Verdict.STALE)
+    wait_ms = HANDOFF_MS * 2 ** min(step.resend_count, MAX_DOUBLINGS)
+    after = replace(step, deadline_ms=now_ms + wait_ms, deadline_kind=DeadlineKind.QUEUE, last_error=reason)
+    return Transition(step, after, (Event(EventKind.STEP_RELEASED, step.name, attempt, now_ms, reason),))
 
 
 def hand_over(step: ProcessStep, *, attempt: int, run_id: str, now_ms: int) -> Transition:

@@ -16,12 +16,10 @@ from msgspec.structs import replace
 
 from trellis_celery.domain.events import Event, EventKind
 from trellis_celery.domain.step import DeadlineKind, OnTimeout, ProcessStep, StepState
-from trellis_celery.domain.transitions import HANDOFF_MS, Transition
+from trellis_celery.domain.transitions import HANDOFF_MS, MAX_DOUBLINGS, Transition
 
 #: Between reading the time and deciding a check may take so long, and clocks of programs may differ by it.
 SKEW_MS = 10_000
-#: The most times the wait for a worker doubles.
-MAX_DOUBLINGS = 10
 
 
 class Action(Enum):

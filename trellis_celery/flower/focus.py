@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from trellis_celery.domain.process import Process
 from trellis_celery.domain.step import DeadlineKind, OnTimeout, ProcessStep, StepState
-from trellis_celery.domain.timeouts import MAX_DOUBLINGS
+from trellis_celery.domain.transitions import MAX_DOUBLINGS
 
 
 class Doing(Struct, frozen=True):

@@ -52,7 +52,9 @@ OF_EVENTS: Mapping[EventKind, Metric] = MappingProxyType(
         EventKind.STEP_CANCELLED: _counter("steps_cancelled", _OF_STEP, "Steps cancelled"),
         EventKind.STEP_RETRYING: _counter("steps_retrying", _OF_STEP, "Retries by Celery within an attempt"),
         EventKind.STEP_HANDED_OVER: _counter("steps_handed_over", _OF_STEP, "Runs that replaced themselves by others"),
-        EventKind.STEP_RELEASED: _counter("steps_released", _OF_STEP, "Runs that gave their message back"),
+        EventKind.STEP_RELEASED: _counter(
+            "steps_released", _OF_STEP, "Messages given back by a run, or by a worker without the task"
+        ),
         EventKind.STEP_RESENT: _counter("steps_resent", _OF_STEP, "Further copies sent because no worker took one"),
         EventKind.STEP_TIMED_OUT: _counter("steps_timed_out", _OF_STEP, "Attempts ended by the check: late or lost"),
         EventKind.STEP_REENQUEUED: _counter("steps_reenqueued", _OF_STEP, "Further attempts sent"),

@@ -15,14 +15,13 @@ from trellis_celery.plugin.run import Run, run_of
 if TYPE_CHECKING:
     from trellis_celery.plugin.extension import Trellis
 
-#: The processes of the `with` blocks around the running code, the innermost last.
-entered: ContextVar[tuple[Process, ...]] = ContextVar("trellis_entered", default=())
+#: The processes of the `with` blocks around the running code, the innermost last, each with whose it is.
+entered: ContextVar[tuple[tuple[Trellis, Process], ...]] = ContextVar("trellis_entered", default=())
 
 
-def entered_process() -> Process | None:
-    """The process of the innermost `with` block."""
-    stack = entered.get()
-    return stack[-1] if stack else None
+def entered_process(trellis: Trellis) -> Process | None:
+    """The process of the innermost `with` block. A program may have several apps, each with processes of its own."""
+    return next((process for whose, process in reversed(entered.get()) if whose is trellis), None)
 
 
 def running_request() -> Any:

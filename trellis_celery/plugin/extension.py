@@ -141,7 +141,11 @@ class Trellis:
         return store
 
     def _open_store(self) -> ProcessStore:
-        store = open_store(self.settings) if self._store is None else self._store
+        try:
+            store = open_store(self.settings) if self._store is None else self._store
+        except errors.ConfigurationError:
+            vars(self).pop("settings", None)  # whoever mends them now is heard
+            raise
         if self._announces and not isinstance(store, Outbox):
             raise errors.ConfigurationError(
                 f"trellis_events_exchange needs a store that keeps an outbox, and {type(store).__name__} does not: "

@@ -28,7 +28,7 @@ def guard(task: Any) -> None:
         tracked = run_of(task.request)
         if tracked is None or tracked.is_executing:
             return body(*args, **kwargs)
-        tracked.require_acceptance()
+        tracked.require_acceptance(task.request)
         result = tracked.execute(body, args, kwargs)
         try:
             tracked.claim_finish()

@@ -85,7 +85,7 @@ class ProcessHandle:
 
     def __enter__(self) -> Self:
         self._trellis.require_guards()
-        context.entered.set((*context.entered.get(), self._process))
+        context.entered.set((*context.entered.get(), (self._trellis, self._process)))
         return self
 
     def __exit__(

@@ -92,9 +92,9 @@ def capture(data: bytes, options: Mapping[str, Any]) -> Message:
 
 
 def args_digest(body: Any, serializer: str | None) -> str:
-    """A short digest of the call's arguments, the same for the same call."""
+    """A short digest of the call's arguments, the same for the same call, in whatever order it names them."""
     args, kwargs, _ = body
-    encoded = dumps((args, kwargs), serializer=serializer)[2]
+    encoded = dumps((args, sorted((kwargs or {}).items())), serializer=serializer)[2]
     data = encoded.encode() if isinstance(encoded, str) else encoded
     return hashlib.blake2s(data, digest_size=8).hexdigest()
 

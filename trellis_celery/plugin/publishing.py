@@ -65,6 +65,8 @@ class _Sender(Struct, frozen=True):
     #: The header of the running task, and its run if it does a step.
     header: Header | None
     run: Run | None
+    #: The name of the running task.
+    task_name: str | None = None
     #: The run whose child is gone, if the worker's main process sends its task.
     lost_run_id: str | None = None
 
@@ -86,13 +88,14 @@ class _Sender(Struct, frozen=True):
     @classmethod
     def here(cls, trellis: Trellis) -> _Sender | None:
         """None outside of any process: then nothing is tracked, at the cost of two look-ups."""
-        process = context.entered_process()
+        process = context.entered_process(trellis)
         request = context.running_request()
         header = None if request is None else context.header_of_request(request, trellis)
         run = context.current_run()
         if run is not None:
             header = run.header
-        return None if process is None and header is None else cls(process, header, run)
+        task_name = None if request is None else request.task
+        return None if process is None and header is None else cls(process, header, run, task_name)
 
     @classmethod
     def of_resent(cls, resent: Mapping[str, Any], custom_headers: Any, trellis: Trellis) -> _Sender | None:
@@ -276,7 +279,7 @@ class _Publication:
             task_id=self.task_id or "",
             args_digest=self._args_digest,
             delay_ms=self._delay_ms(),
-            is_own_run=own_run is not None,
+            is_own_run=own_run is not None or self._is_sent_by_its_own_task(header),
             is_late=is_late,
         )
 
@@ -289,6 +292,12 @@ class _Publication:
             celery_retries=self._headers.get("retries") or 0,
         )
         return runs.of_call(rule, task_id=header.task_id, args_digest=header.args_digest)
+
+    def _is_sent_by_its_own_task(self, header: Header) -> bool:
+        """Whether a task of the process sends itself: a poller, of which the first call is the step."""
+        sender = self._sender
+        is_within = sender.header is not None and sender.header.process_id == header.process_id
+        return is_within and sender.task_name == self._task_name
 
     def _delay_ms(self) -> int:
         """How long the message waits on purpose. The time it is due at is by this host's clock, and so is now."""

@@ -87,8 +87,8 @@ class CeleryRequeuer:
         header = headers.of_step(
             sending.process_id, process_type, sending.step, task_id=message_headers.get("id"), traceparent=traceparent
         )
-        # Where the store was not told of a retry by Celery, the stored message is one from before it, and stale.
-        message_headers["retries"] = max(message_headers.get("retries") or 0, sending.step.celery_retries)
+        # The record knows better: of a retry that the store was not told of, and that a new attempt begins at none.
+        message_headers["retries"] = sending.step.celery_retries
         headers.write(header, message_headers, self._signer)
         return {
             "body": stored.body,

@@ -122,10 +122,16 @@ class Run:
         self.verdict, self._span = Verdict.DUPLICATE, None
         self.lose("the child that ran it is gone")
 
-    def require_acceptance(self) -> None:
+    def require_acceptance(self, request: Any) -> None:
         """Raise Celery's Ignore unless this run may execute the body: its result and its chain are not touched."""
         if not self.is_accepted:
-            self._skip("not started")
+            self._skip("not started", not_sent=self._only_this_one_sends(request))
+
+    def _only_this_one_sends(self, request: Any) -> str:
+        """What follows in a refused task's canvas, if the step's own message is another, which does not send it."""
+        if self._step is None or self._step.task_id in (None, self.header.task_id):
+            return ""
+        return ",".join(name for name in ("chain", "callbacks", "chord") if getattr(request, name, None))
 
     def execute(self, body: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """What the body returns. Spans that it begins are children of the run's."""
@@ -172,19 +178,17 @@ class Run:
         lease_is_old = step.is_leased and not step.started_at_ms <= soon_ms < step.started_at_ms + self._lease_ms
         return lease_is_old or (step.deadline_ms is not None and soon_ms >= step.deadline_ms)
 
-    def _skip(self, what: str) -> None:
+    def _skip(self, what: str, *, not_sent: str = "") -> None:
         self.is_settled = True
         self.end_span(SpanOutcome.LATE)
         reason = self.verdict.name.lower()
-        logger.warning(
-            "run_refused",
-            extra={
-                "process_id": self.key.process_id,
-                "step": self.key.step_name,
-                "attempt": self.attempt,
-                "why": reason,
-            },
-        )
+        facts = {
+            "process_id": self.key.process_id,
+            "step": self.key.step_name,
+            "attempt": self.attempt,
+            "why": reason,
+        }
+        logger.warning("run_refused", extra=facts | ({"not_sent": not_sent} if not_sent else {}))
         raise Ignore(f"trellis: {what}: {reason}")
 
     # Outcomes

@@ -177,7 +177,7 @@ def _begin_span(trellis: Trellis, header: Header, request: Any) -> AttemptSpan |
 
 def _header_of_eager(trellis: Trellis, task: Any) -> Header | None:
     """A task that runs where it is sent has no message: it belongs to the process around it."""
-    process = context.entered_process()
+    process = context.entered_process(trellis)
     if process is None:
         return None
     header = Header(
@@ -274,7 +274,7 @@ def on_unknown(sender: Any, message: Any, id: str, name: str, **_: Any) -> None:
     """The worker has no such task and has thrown the message away; another worker may have it."""
     header = _trusted(sender.app, message.headers)
     if header is not None and header.is_for(id):
-        rule = partial(outcomes.throw_away, reason=f"a worker does not know the task {name}", is_lost=True)
+        rule = partial(runs.put_back, reason=f"a worker does not know the task {name}")
         _apply(sender.app, header, _of_its_message(header, rule))
 
 

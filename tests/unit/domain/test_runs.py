@@ -8,7 +8,7 @@ from tests.unit.domain.steps import COMPLETED, FAILED, PENDING, QUEUED, RUNNING,
 from trellis_celery.domain import outcomes, runs
 from trellis_celery.domain.events import EventKind
 from trellis_celery.domain.step import DeadlineKind, ProcessStep, StepState
-from trellis_celery.domain.transitions import HANDOFF_MS, Rule, Verdict
+from trellis_celery.domain.transitions import HANDOFF_MS, MAX_DOUBLINGS, Rule, Verdict
 
 
 class TestQueue:
@@ -406,6 +406,43 @@ class TestClaimFinish:
         transition = runs.claim_finish(COMPLETED, attempt=1, run_id="other", now_ms=31_000)
 
         assert transition.verdict is Verdict.FINISHED
+
+
+class TestPutBack:
+    """A worker does not know the task."""
+
+    @pytest.mark.parametrize(
+        ("copies", "wait_ms"), [(0, HANDOFF_MS), (2, 4 * HANDOFF_MS), (50, 2**MAX_DOUBLINGS * HANDOFF_MS)]
+    )
+    @pytest.mark.parametrize("kind", [DeadlineKind.QUEUE, DeadlineKind.HANDOFF])
+    def test_a_copy_is_sent_in_a_while_and_no_retry_is_used(
+        self, kind: DeadlineKind, copies: int, wait_ms: int
+    ) -> None:
+        waiting = replace(QUEUED, resend_count=copies, deadline_kind=kind)
+
+        transition = runs.put_back(waiting, "unknown", attempt=1, now_ms=11_000)
+
+        after = transition.after
+        assert (after.deadline_ms, after.deadline_kind) == (11_000 + wait_ms, DeadlineKind.QUEUE)
+        assert (after.state, after.attempt, after.retry_count) == (StepState.PENDING, 1, 0)
+        assert [(event.kind, event.detail) for event in transition.events] == [(EventKind.STEP_RELEASED, "unknown")]
+
+    @pytest.mark.parametrize(
+        ("step", "verdict"),
+        [
+            (RUNNING, Verdict.DUPLICATE),
+            (SECOND, Verdict.STALE),
+            (replace(SECOND, run_id=None, deadline_kind=DeadlineKind.QUEUE), Verdict.STALE),
+            (PENDING, Verdict.STALE),
+            (replace(QUEUED, deadline_kind=DeadlineKind.BACKOFF), Verdict.STALE),
+            (replace(QUEUED, deadline_kind=DeadlineKind.GIVING_UP), Verdict.STALE),
+            *((replace(one, run_id=None), Verdict.STALE) for one in TERMINAL),
+        ],
+    )
+    def test_a_copy_of_what_runs_is_replaced_or_over_changes_nothing(self, step: ProcessStep, verdict: Verdict) -> None:
+        transition = runs.put_back(step, "unknown", attempt=1, now_ms=31_000)
+
+        assert (transition.is_change, transition.verdict) == (False, verdict)
 
 
 class TestLettingGo:

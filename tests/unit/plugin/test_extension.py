@@ -5,7 +5,7 @@ import pickle
 import pytest
 from celery import Celery, signals
 
-from trellis_celery import Trellis
+from trellis_celery import Trellis, errors
 
 
 @pytest.mark.parametrize("is_used", [False, True])
@@ -35,3 +35,14 @@ def test_each_of_two_apps_in_one_program_hears_that_a_worker_starts() -> None:
     signals.worker_init.send(sender=None)
 
     assert [getattr(app.tasks["late"].run, "__trellis_guarded__", False) for app in apps] == [True, True]
+
+
+def test_who_sets_what_an_error_asks_for_is_heard() -> None:
+    app = Celery("late", broker="memory://", set_as_current=False)
+    trellis = Trellis(app)
+    with pytest.raises(errors.ConfigurationError, match="trellis_url is not set"):
+        trellis.store  # noqa: B018 - opened for its errors
+
+    app.conf.trellis_url = "memory://"
+
+    assert trellis.store.now_ms() > 0

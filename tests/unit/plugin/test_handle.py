@@ -29,9 +29,9 @@ def test_two_threads_may_be_within_one_handle_and_leave_it_in_any_order(process:
             both_in.wait()
             if not is_first:
                 first_out.wait(5)
-            is_within = context.entered_process() is process.process
+            is_within = context.entered_process(process._trellis) is process.process
         first_out.set()
-        return is_within, context.entered_process() is None
+        return is_within, context.entered_process(process._trellis) is None
 
     with ThreadPoolExecutor(2) as pool:
         seen = list(pool.map(stay, [True, False]))
@@ -42,8 +42,8 @@ def test_two_threads_may_be_within_one_handle_and_leave_it_in_any_order(process:
 def test_a_handle_may_be_entered_within_itself(process: ProcessHandle) -> None:
     with process:
         with process:
-            assert context.entered_process() is process.process
-        within = context.entered_process()
+            assert context.entered_process(process._trellis) is process.process
+        within = context.entered_process(process._trellis)
 
     assert within is process.process
-    assert context.entered_process() is None
+    assert context.entered_process(process._trellis) is None

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from celery import Celery, signals
+from celery.app.trace import trace_task
 from kombu import serialization
 from kombu.compression import decompress
 
@@ -131,3 +132,51 @@ def test_what_is_sent_by_a_task_that_a_step_applies_belongs_to_the_process() -> 
     (found,) = sent
     assert found is not None
     assert found.process_id == process.id
+
+
+def test_every_further_call_of_a_task_that_sends_itself_is_an_ordinary_one() -> None:
+    app = Celery("publishing", broker="memory://", set_as_current=False)
+    app.conf.trellis_url = "memory://"
+    process = Trellis(app).start_process(Intake, tenant_id="t", aggregate_type="Referral", aggregate_id="5")
+
+    @process_step(Intake.check)
+    @app.task(shared=False, name="check")
+    def check() -> None:
+        check.delay()
+
+    sent = headers_sent_with("check")
+
+    with process:
+        check.apply_async(task_id="1")
+    for task_id in "12":  # as a worker runs the first of them, and the one that it has sent
+        assert sent[-1] is not None
+        received = {"id": task_id, "task": "check", "delivery_info": {}, headers.NAME: sent[-1].to_wire()}
+        trace_task(check, task_id, (), {}, received, app=app)
+
+    step_names = [header and header.step_name for header in sent]
+    assert step_names == ["check", None, None]
+    assert {header and header.process_id for header in sent} == {process.id}
+
+
+def test_a_task_of_another_app_belongs_to_no_process_of_this_one() -> None:
+    apps = [Celery("publishing", broker="memory://", set_as_current=False) for _ in "ab"]
+    for app in apps:
+        app.conf.update(trellis_url="memory://", trellis_strict=True)
+        Trellis(app)
+
+        @process_step(Intake.check)
+        @app.task(shared=False, name="check")
+        def check() -> None: ...
+
+    here, elsewhere = apps
+    process = here.trellis.start_process(Intake, tenant_id="t", aggregate_type="Referral", aggregate_id="6")
+    other = elsewhere.trellis.start_process(Intake, tenant_id="t", aggregate_type="Referral", aggregate_id="6")
+    sent = headers_sent_with("check")
+
+    with process:
+        elsewhere.send_task("check")
+    with other, process:
+        elsewhere.send_task("check")
+        here.send_task("check")
+
+    assert [header and header.process_id for header in sent] == [None, other.id, process.id]
