@@ -125,7 +125,7 @@ class _Writer:
         if record.run_id is not None and not record.state.is_terminal:
             rules += [self._release(record, now_ms)]
         if record.state is StepState.FAILED:
-            rules += [builders.reopen(at_ms=now_ms), builders.complete_after_all(at_ms=now_ms)] * 2
+            rules += [builders.reopen(at_ms=now_ms)] * 3
         return self._random.choice(rules)
 
     @staticmethod
