@@ -126,8 +126,6 @@ inline claim_finish(me, number, retries, is_stray) {  /* rule: runs.claim_finish
   fi
 }
 
-#define is_copy_of_running(number) (step.run_id != NOBODY && step.attempt == (number))
-
 /* The run gave its message back. */
 inline release(me, number) {  /* rule: runs.release */
   let_go(me, number, QUEUE)
@@ -137,9 +135,8 @@ inline release(me, number) {  /* rule: runs.release */
 inline put_back(number) {  /* rule: runs.put_back */
   verdict = ACCEPTED;
   if
-  :: is_copy_of_running(number) -> verdict = DUPLICATE
-  :: !is_copy_of_running(number) && (is_terminal || step.attempt != number || step.run_id != NOBODY ||
-     (step.clock != QUEUE && step.clock != HANDOFF)) -> verdict = STALE
+  :: step.attempt != number || step.run_id != NOBODY || (step.clock != QUEUE && step.clock != HANDOFF) ->
+     verdict = STALE
   :: else -> step.clock = QUEUE
   fi
 }
@@ -217,6 +214,8 @@ inline lose(me, number) {  /* rule: outcomes.lose */
      fi
   fi
 }
+
+#define is_copy_of_running(number) (step.run_id != NOBODY && step.attempt == (number))
 
 /* The attempt's message was thrown away unread: because the broker does not take it, or because it has expired. */
 inline throw_away(number, is_unsendable) {  /* rule: outcomes.throw_away */

@@ -135,6 +135,18 @@ MUTANTS = [
     mutant("a copy finishes", RUNS, "(attempt == step.attempt and is_copy)", "False"),
     mutant("an earlier run's lease ends a later run", TIMEOUTS, " and not is_older", ""),
     mutant(
+        "a copy that a worker does not know stops a run",
+        RUNS,
+        "is_waiting = step.run_id is None and step.deadline_kind",
+        "is_waiting = step.deadline_kind",
+    ),
+    mutant(
+        "an old message that a worker does not know is sent again",
+        RUNS,
+        "if step.attempt != attempt or not is_waiting:",
+        "if not is_waiting:",
+    ),
+    mutant(
         "a run that sends its chain has ten seconds",
         RUNS,
         "is_watched = step.run_id == run_id and step.attempt == attempt and step.is_leased",

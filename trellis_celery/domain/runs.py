@@ -232,10 +232,8 @@ def put_back(step: ProcessStep, reason: str, *, attempt: int, now_ms: int) -> Tr
     That is no retry, and never fails the step: nothing has started. The wait doubles with each copy. While a run holds
     the attempt the message was only a copy of its own, and a step that a check is about to take up is left to it.
     """
-    if step.run_id is not None and step.attempt == attempt:
-        return Transition(step, step, verdict=Verdict.DUPLICATE)
-    waits = step.deadline_kind in (DeadlineKind.QUEUE, DeadlineKind.HANDOFF)
-    if step.state.is_terminal or step.attempt != attempt or step.run_id is not None or not waits:
+    is_waiting = step.run_id is None and step.deadline_kind in (DeadlineKind.QUEUE, DeadlineKind.HANDOFF)
+    if step.attempt != attempt or not is_waiting:
         return Transition(step, step, verdict=Verdict.STALE)
     wait_ms = HANDOFF_MS * 2 ** min(step.resend_count, MAX_DOUBLINGS)
     after = replace(step, deadline_ms=now_ms + wait_ms, deadline_kind=DeadlineKind.QUEUE, last_error=reason)

@@ -428,21 +428,22 @@ class TestPutBack:
         assert [(event.kind, event.detail) for event in transition.events] == [(EventKind.STEP_RELEASED, "unknown")]
 
     @pytest.mark.parametrize(
-        ("step", "verdict"),
+        "step",
         [
-            (RUNNING, Verdict.DUPLICATE),
-            (SECOND, Verdict.STALE),
-            (replace(SECOND, run_id=None, deadline_kind=DeadlineKind.QUEUE), Verdict.STALE),
-            (PENDING, Verdict.STALE),
-            (replace(QUEUED, deadline_kind=DeadlineKind.BACKOFF), Verdict.STALE),
-            (replace(QUEUED, deadline_kind=DeadlineKind.GIVING_UP), Verdict.STALE),
-            *((replace(one, run_id=None), Verdict.STALE) for one in TERMINAL),
+            RUNNING,
+            replace(RUNNING, deadline_kind=DeadlineKind.QUEUE),
+            SECOND,
+            replace(SECOND, run_id=None, deadline_kind=DeadlineKind.QUEUE),
+            PENDING,
+            replace(QUEUED, deadline_kind=DeadlineKind.BACKOFF),
+            replace(QUEUED, deadline_kind=DeadlineKind.GIVING_UP),
+            *(replace(one, run_id=None) for one in TERMINAL),
         ],
     )
-    def test_a_copy_of_what_runs_is_replaced_or_over_changes_nothing(self, step: ProcessStep, verdict: Verdict) -> None:
+    def test_a_copy_of_what_runs_is_replaced_or_over_changes_nothing(self, step: ProcessStep) -> None:
         transition = runs.put_back(step, "unknown", attempt=1, now_ms=31_000)
 
-        assert (transition.is_change, transition.verdict) == (False, verdict)
+        assert (transition.is_change, transition.verdict) == (False, Verdict.STALE)
 
 
 class TestLettingGo:
