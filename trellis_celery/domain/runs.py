@@ -236,8 +236,20 @@ def put_back(step: ProcessStep, reason: str, *, attempt: int, now_ms: int) -> Tr
     if step.attempt != attempt or not is_waiting:
         return Transition(step, step, verdict=Verdict.STALE)
     wait_ms = HANDOFF_MS * 2 ** min(step.resend_count, MAX_DOUBLINGS)
-    after = replace(step, deadline_ms=now_ms + wait_ms, deadline_kind=DeadlineKind.QUEUE, last_error=reason)
+    deadline_ms = max(now_ms + wait_ms, _starts_at_ms(step))
+    after = replace(step, deadline_ms=deadline_ms, deadline_kind=DeadlineKind.QUEUE, last_error=reason)
     return Transition(step, after, (Event(EventKind.STEP_RELEASED, step.name, attempt, now_ms, reason),))
+
+
+def _starts_at_ms(step: ProcessStep) -> int:
+    """When a message that waits on purpose (`countdown`, `eta`) may start; of any other, a time that is past.
+
+    The queue's clock runs from then on, see `queue` and `queue_again`. Copies do not wait.
+    """
+    if step.deadline_ms is None or step.deadline_kind is not DeadlineKind.QUEUE or step.resend_count:
+        return 0
+    timeout_ms = step.timeout_ms if step.celery_retries else None
+    return step.deadline_ms - (timeout_ms or step.queue_timeout_ms)
 
 
 def hand_over(step: ProcessStep, *, attempt: int, run_id: str, now_ms: int) -> Transition:
@@ -277,9 +289,14 @@ def _let_go(
 
 
 def heartbeat(step: ProcessStep, *, attempt: int, run_id: str, extend_ms: int, now_ms: int) -> Transition:
-    """The run asks for `extend_ms` from now. Refused when the attempt was replaced or the step is finished."""
+    """The run asks for `extend_ms` from now. Refused when the attempt was replaced or the step is finished.
+
+    While a check tells that the step is late, its clock stays, so that this is told; the next heartbeat sets it.
+    """
     if step.state.is_terminal:
         return Transition(step, step, verdict=Verdict.FINISHED)
     if step.attempt != attempt or step.run_id != run_id:
         return Transition(step, step, verdict=Verdict.STALE)
+    if step.deadline_kind is DeadlineKind.TELLING:
+        return Transition(step, step)
     return Transition(step, replace(step, deadline_ms=now_ms + extend_ms, deadline_kind=DeadlineKind.RUN))

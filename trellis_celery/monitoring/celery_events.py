@@ -51,7 +51,7 @@ def celery_event(process_id: str, event: Event) -> CeleryEvent:
 class CeleryEventSink:
     """Sends events from a thread: a broker that hangs or is away delays nobody.
 
-    `connect`: makes a connection on which no call waits for ever. `hostname`: the worker that this process belongs to,
+    `connect`: opens a connection on which no call waits for ever. `hostname`: the worker that this process belongs to,
     by which the events are sent. Programs such as Flower count by it, so all that is no worker has one name on a host.
     """
 
@@ -119,7 +119,6 @@ class _Outlet:
     def _open(self) -> None:
         try:
             self._connection = self._connect()
-            self._connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
             self._dispatcher = self._app.events.Dispatcher(
                 hostname=self._hostname, channel=self._connection.default_channel, buffer_while_offline=False
             )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-from amqp.exceptions import MessageNacked
+from amqp.exceptions import MessageNacked, PreconditionFailed
 from celery import Celery
 from kombu import Producer
 from kombu.exceptions import KombuError, OperationalError
@@ -18,11 +18,6 @@ _LIMITS = {
     "amqp": {"read_timeout": _SECONDS, "write_timeout": _SECONDS},
 }
 
-_ONE_MORE_TRY = {"max_retries": 1, "interval_start": 0, "interval_max": 0.2}
-
-#: For `Producer.publish`: one more try after a lost connection.
-ONCE_MORE = {"retry": True, "retry_policy": _ONE_MORE_TRY}
-
 
 def connect(app: Celery, *, confirm_publish: bool = True) -> Any:
     """A connection on which every call ends. Nothing is sent yet.
@@ -32,6 +27,31 @@ def connect(app: Celery, *, confirm_publish: bool = True) -> Any:
     driver = app.connection_for_write().transport.driver_type
     options = {**_LIMITS.get(driver, {}), **app.conf.broker_transport_options, "confirm_publish": confirm_publish}
     return app.connection_for_write(transport_options=options)
+
+
+def reach(connection: Any) -> None:
+    """Connect, to whichever host of a failover list answers first. Raises what `outages` says."""
+    connection.ensure_connection(**_tries(connection))
+
+
+def open_connection(app: Celery) -> Any:
+    """Like `connect`, and connected. Raises what `outages` says."""
+    connection = connect(app)
+    try:
+        reach(connection)
+    except BaseException:
+        connection.release()
+        raise
+    return connection
+
+
+def once_more(connection: Any) -> dict[str, Any]:
+    """For `Producer.publish`: one more try after a lost connection, on each host of a failover list."""
+    return {"retry": True, "retry_policy": _tries(connection)}
+
+
+def _tries(connection: Any) -> dict[str, Any]:
+    return {"max_retries": max(1, len(connection.alt) - 1), "interval_start": 0, "interval_max": 0.2}
 
 
 class Batch:
@@ -51,11 +71,11 @@ class Batch:
 
         Raises what stopped it; the broker may have more of them by then than are known to be accepted.
         """
-        connection.ensure_connection(**_ONE_MORE_TRY)
+        reach(connection)
+        for queue in queues:
+            _declare(connection, queue)
         channel = connection.channel()
         producer = Producer(channel, auto_declare=False)
-        for queue in queues:
-            producer.maybe_declare(queue)
         if hasattr(channel, "confirm_select"):
             self._send_confirmed(channel, producer)
         else:
@@ -95,6 +115,16 @@ class Batch:
         self.accepted.update(range(len(self._publications)))
 
 
+def _declare(connection: Any, queue: Any) -> None:
+    """See that the queue is there. One that has other arguments than this program would give it is there, too."""
+    try:
+        with connection.channel() as channel:
+            queue.bind(channel).declare()
+    except PreconditionFailed:
+        with connection.channel() as channel:
+            queue.bind(channel).queue_declare(passive=True)
+
+
 def outages(connection: Any) -> tuple[type[Exception], ...]:
     """What is raised when the broker cannot be reached; worth trying again.
 
@@ -104,10 +134,13 @@ def outages(connection: Any) -> tuple[type[Exception], ...]:
 
 
 def is_answer(error: Exception, connection: Any) -> bool:
-    """Whether the broker itself said no: a queue that is full, say. kombu wraps it in its own error, as an outage."""
+    """Whether the broker itself said no: a queue is full, an exchange is gone, a right is missing. It may be mended.
+
+    kombu wraps it in an error of its own, as an outage.
+    """
     return isinstance(error.__cause__ or error, (MessageNacked, *connection.channel_errors))
 
 
 def refusals(connection: Any) -> tuple[type[Exception], ...]:
-    """What is raised when the broker, or the library before it, will not take this message however often it is sent."""
+    """What else is raised when a message is not taken: by the broker, see `is_answer`, or by the library before it."""
     return (KombuError, ValueError, TypeError, LookupError, struct.error, *connection.channel_errors)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from celery import Celery
 from celery._state import _task_stack  # type: ignore[attr-defined]
 
 from trellis_celery.domain.process import Process
@@ -24,14 +25,14 @@ def entered_process(trellis: Trellis) -> Process | None:
     return next((process for whose, process in reversed(entered.get()) if whose is trellis), None)
 
 
-def running_request() -> Any:
-    """Celery's request of the task that runs here; None outside of one.
+def running_request(app: Celery | None = None) -> Any:
+    """Celery's request of the task that runs here, of whichever app or of this one; None outside of one.
 
     Tasks that it calls directly are part of it, and so are those by `apply()` that do no step and had no header.
     """
     for task in reversed(_task_stack.stack or ()):
         request = task.request
-        if request.called_directly:
+        if request.called_directly or (app is not None and task.app is not app):
             continue
         if not request.is_eager or run_of(request) is not None or getattr(request, headers.NAME, None) is not None:
             return request

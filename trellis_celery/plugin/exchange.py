@@ -106,7 +106,7 @@ class ExchangeAnnouncer:
             type=event.kind.value,
             timestamp=event.occurred_at_ms // 1000,
             app_id="trellis",
-            **broker.ONCE_MORE,
+            **broker.once_more(producer.connection),
         )
 
 

@@ -123,7 +123,7 @@ class Trellis:
     def _sinks(self) -> tuple[EventSink, ...]:
         sinks: list[EventSink] = [LogSink(), SignalSink(self)]
         if self.settings.celery_events:
-            connect = partial(broker.connect, self.app)
+            connect = partial(broker.open_connection, self.app)
             sinks.append(CeleryEventSink(self.app, connect, hostname=self._worker_name))
         return (*sinks, *self._given_sinks, self.untracked)
 

@@ -20,8 +20,9 @@ from trellis_celery import errors
 
 FORMAT = 1
 
-#: RabbitMQ's delayed delivery routes through these; the queue's own routing key follows 28 dotted digits.
+#: RabbitMQ's delayed delivery routes from the one to the other; the queue's own routing key follows 28 dotted digits.
 _DELAYED_EXCHANGE = "celery_delayed_27"
+_DELIVERY_EXCHANGE = "celery_delayed_delivery"
 _DELAY_PARTS = 28
 
 #: Arguments of `Producer.publish` that belong to one sending, not to the message.
@@ -100,7 +101,8 @@ def args_digest(body: Any, serializer: str | None) -> str:
 
 
 def _destination(exchange: Any, routing_key: str) -> tuple[str, str]:
+    """Where the message goes once it is due."""
     name = getattr(exchange, "name", exchange) or ""
     if name != _DELAYED_EXCHANGE:
         return name, routing_key
-    return "", routing_key.split(".", _DELAY_PARTS)[-1]
+    return _DELIVERY_EXCHANGE, routing_key.split(".", _DELAY_PARTS)[-1]

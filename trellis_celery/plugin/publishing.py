@@ -24,7 +24,7 @@ from trellis_celery.domain.transitions import Rule, Verdict
 from trellis_celery.logs import EventLogger
 from trellis_celery.plugin import context, headers, message
 from trellis_celery.plugin.headers import Header
-from trellis_celery.plugin.run import Run
+from trellis_celery.plugin.run import Run, run_of
 from trellis_celery.ports import StepKey
 
 if TYPE_CHECKING:
@@ -89,9 +89,9 @@ class _Sender(Struct, frozen=True):
     def here(cls, trellis: Trellis) -> _Sender | None:
         """None outside of any process: then nothing is tracked, at the cost of two look-ups."""
         process = context.entered_process(trellis)
-        request = context.running_request()
+        request = context.running_request(trellis.app)
         header = None if request is None else context.header_of_request(request, trellis)
-        run = context.current_run()
+        run = None if request is None else run_of(request)
         if run is not None:
             header = run.header
         task_name = None if request is None else request.task

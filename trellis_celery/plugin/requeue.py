@@ -24,7 +24,16 @@ class _BrokerIsAway(errors.TrellisError):
 
 
 class _BrokerRefuses(errors.TrellisError):
-    """The broker answers, and does not take this message now: it is out of memory, say, or a replica for the moment."""
+    """The broker answers, and does not take this message now: it is out of memory, say, or has no such exchange."""
+
+
+def _reason(error: Exception, connection: Any) -> Exception:
+    """MessageUnsendable for what will never be sent. With the others, the handoff runs out and it is tried again."""
+    if broker.is_answer(error, connection):
+        return _BrokerRefuses(str(error))
+    if isinstance(error, broker.outages(connection)):
+        return _BrokerIsAway(str(error))
+    return errors.MessageUnsendable(f"{type(error).__name__}: {error}")
 
 
 class CeleryRequeuer:
@@ -66,11 +75,8 @@ class CeleryRequeuer:
         with broker.connect(self._app, confirm_publish=False) as connection:
             try:
                 batch.send(connection, queues=self._queues(publications))
-            except broker.outages(connection) as error:
-                kind = _BrokerRefuses if broker.is_answer(error, connection) else _BrokerIsAway
-                reason = kind(str(error))  # the handoff runs out and it is tried again
-            except broker.refusals(connection) as error:
-                reason = errors.MessageUnsendable(f"{type(error).__name__}: {error}")
+            except (*broker.outages(connection), *broker.refusals(connection)) as error:
+                reason = _reason(error, connection)
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the steps of others
                 reason = error
         return [None if place in batch.accepted else reason for place in range(len(publications))]

@@ -195,6 +195,8 @@ class ProcessService:
         return self.store.stats()
 
     def _apply(self, process: Process | str, step_name: str, rule: Rule) -> Transition:
+        if step_name == OWN_RECORD:  # which is no step, and nobody's to change
+            raise errors.StepNotFound(process_id=_id(process), step=step_name)
         if not isinstance(process, Process):
             return self._recorder.apply(StepKey(require_process_id(process), step_name), rule)
         key, guess = StepKey(process.id, step_name), process.step(step_name)

@@ -427,6 +427,16 @@ class TestPutBack:
         assert (after.state, after.attempt, after.retry_count) == (StepState.PENDING, 1, 0)
         assert [(event.kind, event.detail) for event in transition.events] == [(EventKind.STEP_RELEASED, "unknown")]
 
+    def test_a_message_that_waits_on_purpose_is_not_sent_before_its_time(self) -> None:
+        delayed = runs.queue(PENDING, task_id="task", args_digest="", now_ms=10_000, delay_ms=60_000).after
+        retried = runs.queue_again(
+            RUNNING, attempt=1, run_id="run", celery_retries=1, now_ms=20_000, delay_ms=60_000
+        ).after
+
+        after = [runs.put_back(step, "unknown", attempt=1, now_ms=20_000).after for step in (delayed, retried)]
+
+        assert [step.deadline_ms for step in after] == [70_000, 80_000]
+
     @pytest.mark.parametrize(
         "step",
         [

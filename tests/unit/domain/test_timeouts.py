@@ -5,8 +5,8 @@ from tests.unit.domain.steps import kinds
 from trellis_celery.domain import outcomes, runs, timeouts
 from trellis_celery.domain.events import EventKind
 from trellis_celery.domain.step import DeadlineKind, OnTimeout, ProcessStep, StepState
-from trellis_celery.domain.timeouts import MAX_DOUBLINGS, Action
-from trellis_celery.domain.transitions import HANDOFF_MS
+from trellis_celery.domain.timeouts import Action
+from trellis_celery.domain.transitions import HANDOFF_MS, MAX_DOUBLINGS, Verdict
 
 STEP = ProcessStep("step", timeout_ms=1_000, retries_permitted=1, queue_timeout_ms=5_000, version=1)
 QUEUED = runs.queue(STEP, task_id="task", args_digest="", now_ms=0).after
@@ -89,6 +89,16 @@ class TestTimeOut:
 
         assert (action, transition.events) == (Action.ALERT, ())
         assert transition.after == replace(claimed, deadline_ms=LATE_MS + 2 * HANDOFF_MS)
+
+    def test_a_heartbeat_does_not_keep_an_alert_from_being_told(self) -> None:
+        claimed = timeouts.time_out(replace(RUNNING, on_timeout=OnTimeout.ALERT), now_ms=LATE_MS)[1].after
+
+        beat = runs.heartbeat(claimed, attempt=1, run_id="run", extend_ms=60_000, now_ms=LATE_MS + 1)
+        told = timeouts.confirm_alert(claimed, attempt=1, now_ms=LATE_MS + 2).after
+        next_beat = runs.heartbeat(told, attempt=1, run_id="run", extend_ms=60_000, now_ms=LATE_MS + 3)
+
+        assert (beat.is_change, beat.verdict) == (False, Verdict.ACCEPTED)
+        assert next_beat.after.deadline_ms == LATE_MS + 60_003
 
     def test_a_late_confirmation_of_an_alert_leaves_a_newer_attempt_and_a_newer_clock_alone(self) -> None:
         claimed = timeouts.time_out(replace(RUNNING, on_timeout=OnTimeout.ALERT), now_ms=LATE_MS)[1].after

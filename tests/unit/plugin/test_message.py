@@ -69,10 +69,10 @@ def test_what_belongs_to_one_sending_is_not_kept() -> None:
     assert json.loads(stored.headers)["eta"] is None
 
 
-def test_a_message_on_its_way_through_rabbitmqs_delays_is_kept_for_its_own_queue() -> None:
+def test_a_message_on_its_way_through_rabbitmqs_delays_is_kept_for_where_they_end() -> None:
     delayed = captured(exchange=Exchange("celery_delayed_27", type="topic"), routing_key="0." * 27 + "1.mail.urgent")
 
-    assert (delayed.exchange, delayed.routing_key) == ("", "mail.urgent")
+    assert (delayed.exchange, delayed.routing_key) == ("celery_delayed_delivery", "mail.urgent")
 
 
 def test_the_digest_is_of_the_arguments_alone() -> None:

@@ -173,10 +173,17 @@ def test_a_task_of_another_app_belongs_to_no_process_of_this_one() -> None:
     other = elsewhere.trellis.start_process(Intake, tenant_id="t", aggregate_type="Referral", aggregate_id="6")
     sent = headers_sent_with("check")
 
+    @here.task(shared=False)
+    def of_the_process() -> None:
+        elsewhere.send_task("check")
+
     with process:
         elsewhere.send_task("check")
     with other, process:
         elsewhere.send_task("check")
         here.send_task("check")
+    of_process = headers.of_step(process.id, "Intake", process.steps["check"]).without_step().to_wire()
+    received = {"id": "1", "task": of_the_process.name, "delivery_info": {}, headers.NAME: of_process}
+    trace_task(of_the_process, "1", (), {}, received, app=here)
 
-    assert [header and header.process_id for header in sent] == [None, other.id, process.id]
+    assert [header and header.process_id for header in sent] == [None, other.id, process.id, None]

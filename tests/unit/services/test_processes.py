@@ -218,6 +218,18 @@ class TestSteps:
 
         assert (service.incidents(), service.get_process(process.id).is_completed()) == ([], True)
 
+    @pytest.mark.parametrize("picture", [False, True], ids=["id", "process"])
+    def test_the_record_of_the_process_itself_is_no_step(self, service: ProcessService, picture: bool) -> None:
+        process = start(service)
+
+        for act in (
+            lambda which: service.complete_step(which, ""),
+            lambda which: service.fail_step(which, "", "broken"),
+            lambda which: service.start_step(which, ""),
+        ):
+            with pytest.raises(errors.StepNotFound):
+                act(process if picture else process.id)
+
     @pytest.mark.parametrize("reopen", [False, True])
     def test_a_cancelled_step_is_not_completed(self, service: ProcessService, reopen: bool) -> None:
         process = start(service)

@@ -35,7 +35,7 @@ def connected(app: Any) -> Iterator[Any]:
     """A connection on which nothing waits for long. Raises StoreUnavailable if it cannot be made."""
     with plugin_broker.connect(app) as connection:
         try:
-            connection.ensure_connection(max_retries=1, interval_start=0, interval_max=0.1)
+            plugin_broker.reach(connection)
         except Exception as error:
             raise errors.StoreUnavailable(f"the broker does not answer: {error or type(error).__name__}") from error
         yield connection

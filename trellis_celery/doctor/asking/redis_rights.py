@@ -169,7 +169,7 @@ def _load_scripts(client: Any) -> str:
     """Why a script could not be loaded; what is loaded is what the store would load."""
     for script in sorted((files("trellis_celery.stores.redis") / "lua").iterdir(), key=lambda path: path.name):
         try:
-            client.script_load(script.read_text())
+            client.script_load(script.read_text(encoding="utf-8"))
         except REDIS_ERRORS as error:
             return f"{script.name}: {error}"
     return ""

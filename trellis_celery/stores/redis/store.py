@@ -320,7 +320,7 @@ class RedisStore:
 
 
 def _script(name: str) -> str:
-    return files("trellis_celery.stores.redis").joinpath("lua", name).read_text()
+    return files("trellis_celery.stores.redis").joinpath("lua", name).read_text(encoding="utf-8")
 
 
 def _read_scores(indexes: Sequence[str], pipe: Any, *, now_ms: int, count: int) -> None:

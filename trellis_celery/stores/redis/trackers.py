@@ -303,7 +303,7 @@ class RedisStepTrackerRepository(StepTrackerRepository):
 
 
 def _script(name: str) -> str:
-    return files("trellis_celery.stores.redis").joinpath("lua", name).read_text()
+    return files("trellis_celery.stores.redis").joinpath("lua", name).read_text(encoding="utf-8")
 
 
 def _text(time_ms: int | None) -> int | str:
