@@ -190,13 +190,15 @@ ROWS: Mapping[str, tuple[Panel, ...]] = {
         Panel(
             "Lost, refused, too late",
             "Per second. Lost: a worker died. Refused: a second run of an attempt was not let start. Too late: an "
-            "outcome that came after another attempt's; often a timeout that is too short.",
+            "outcome that came after another attempt's; often a timeout that is too short. Not published: the broker "
+            "did not take a message, and its sender got the error.",
             _rates(
                 "",
                 lost=EventKind.RUN_LOST,
                 refused=EventKind.RUN_REFUSED,
                 too_late=EventKind.OUTCOME_LATE,
                 given_back=EventKind.STEP_RELEASED,
+                not_published=EventKind.STEP_WITHDRAWN,
             ),
             unit="ops",
         ),

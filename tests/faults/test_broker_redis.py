@@ -166,7 +166,7 @@ def test_b18_a_message_that_arrives_after_its_step_has_ended_runs_no_body(
 
 
 @pytest.mark.fault("B3")
-def test_b3_a_broker_without_memory_tells_the_sender_and_the_step_goes_out_when_there_is_some(
+def test_b3_a_broker_without_memory_tells_the_sender_who_sends_again_when_there_is_some(
     cluster: Cluster, broker: RedisServer
 ) -> None:
     process = start(cluster)
@@ -176,11 +176,16 @@ def test_b3_a_broker_without_memory_tells_the_sender_and_the_step_goes_out_when_
             with process, pytest.raises(OperationalError, match="maxmemory"):
                 cluster.module.carry.delay()
             step = process.refresh().steps["carry"]
-            assert (step.state, step.deadline_kind) == ("pending", "queue")
+            assert (step.state, step.task_id, step.deadline_ms) == ("pending", None, None)
+            assert "maxmemory" in (step.last_error or "")
         finally:
             client.config_set("maxmemory", 0)
 
-    wait_until_completed(Sent(cluster, process, step.task_id))
+    with process:
+        again = cluster.module.carry.delay()
+    sent = Sent(cluster, process, again.id)
+    wait_until_completed(sent)
+    assert (sent.step.attempt, sent.count(EventKind.STEP_WITHDRAWN), sent.runs()) == (1, 1, 1)
 
 
 @pytest.mark.fault("B19")

@@ -10,7 +10,11 @@ from uuid import uuid4
 
 import pytest
 from celery import Celery
-from kombu import Queue
+from kombu import Exchange, Queue
+from kombu.transport.native_delayed_delivery import (
+    bind_queue_to_native_delayed_delivery_exchange,
+    declare_native_delayed_delivery_exchanges_and_queues,
+)
 from kombu.utils import json
 from msgspec.structs import replace
 
@@ -34,7 +38,7 @@ class Office:
     app: Celery
     queue: str
 
-    def sendings(self, count: int) -> list[Sending]:
+    def sendings(self, count: int, **options: Any) -> list[Sending]:
         """Of steps whose messages were lost."""
         trellis: Trellis = self.app.trellis  # type: ignore[attr-defined]
         processes = []
@@ -43,7 +47,7 @@ class Office:
                 Post, tenant_id="t", aggregate_type="Letter", aggregate_id=f"{self.queue}/{number}"
             )
             with process:
-                self.app.tasks["carry"].apply_async((number,), queue=self.queue)
+                self.app.tasks["carry"].apply_async((number,), queue=self.queue, **options)
             processes.append(process)
         self.take()
         stored = trellis.store.load_messages([StepKey(process.id, "carry") for process in processes])
@@ -174,6 +178,59 @@ def test_what_a_full_queue_refuses_is_told_one_by_one(rabbitmq_office: Office) -
     assert refused == [3]
     assert not isinstance(outcomes[3], errors.MessageUnsendable), "it is worth trying again"
     assert sorted(rabbitmq_office.take()) == [0, 2, 4]
+
+
+def test_a_queue_that_was_declared_with_other_arguments_takes_what_is_sent_again(rabbitmq_office: Office) -> None:
+    sendings = rabbitmq_office.sendings(3)
+    as_another_program_has_it = Queue(
+        rabbitmq_office.queue, routing_key=rabbitmq_office.queue, queue_arguments={"x-max-priority": 5}
+    )
+    rabbitmq_office.app.amqp.queues[rabbitmq_office.queue] = as_another_program_has_it
+
+    assert rabbitmq_office.requeue(sendings) == [None] * 3
+
+    assert taken_by_name(rabbitmq_office) == [0, 1, 2]
+
+
+def taken_by_name(office: Office) -> list[int]:
+    """What is in the queue, which is not declared."""
+    with office.app.connection_for_read() as connection:
+        queue = Queue(office.queue, channel=connection.default_channel, no_declare=True)
+        return [each.payload[0][0] for each in iter(lambda: queue.get(no_ack=True), None)]
+
+
+def test_a_message_that_rabbitmq_was_to_deliver_later_is_sent_again_to_its_queue(rabbitmq_url: str) -> None:
+    (office,) = _open(rabbitmq_url)
+    queue = Queue(
+        office.queue,
+        Exchange(f"{office.queue}-topics", type="topic"),
+        routing_key="hi.prio",
+        queue_arguments={"x-queue-type": "quorum"},
+    )
+    office.app.conf.task_queues = [queue]
+    office.app.amqp.queues = office.app.amqp.Queues([queue])
+    with office.app.connection_for_write() as connection:  # as workers do
+        declare_native_delayed_delivery_exchanges_and_queues(connection, "classic")
+        queue(connection.default_channel).declare()
+        bind_queue_to_native_delayed_delivery_exchange(connection, queue)
+    sendings = office.sendings(3, countdown=3_600)
+    exchanges = {message.load(sending.message or b"").exchange for sending in sendings}
+    assert exchanges == {"celery_delayed_delivery"}
+
+    assert office.requeue(sendings) == [None] * 3
+
+    eventually_taken(office, Counter(range(3)))
+
+
+def test_each_host_of_a_failover_list_is_tried(rabbitmq_office: Office, rabbitmq_url: str) -> None:
+    sendings = rabbitmq_office.sendings(3)
+    hosts = ";".join(["amqp://localhost:1//", "amqp://localhost:2//", "amqp://localhost:3//", rabbitmq_url])
+    app = Celery("failover", broker=hosts, set_as_current=False)
+    app.conf.task_queues = rabbitmq_office.app.conf.task_queues
+
+    assert Office(app, rabbitmq_office.queue).requeue(sendings) == [None] * 3
+
+    assert rabbitmq_office.take() == [0, 1, 2]
 
 
 def test_a_broker_that_is_away_is_asked_a_few_times_and_not_for_each() -> None:

@@ -21,6 +21,7 @@ from trellis_celery.domain.transitions import Transition, Verdict
 NOT_MODELLED = {
     "outcomes.close_incident",  # for people: changes no state
     "runs.of_call",  # every message of the model is of one call
+    "runs.withdraw",  # as if it had never been sent
     "timeouts.backoff_ms",  # how long it is
     "timeouts.confirm_alert",  # of steps that are only told about
     "timeouts.confirm_told",  # of steps without a message

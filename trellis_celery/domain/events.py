@@ -11,6 +11,8 @@ class EventKind(StrEnum):
     """What can happen to a step or a process."""
 
     STEP_QUEUED = "step_queued"
+    #: The message could not be published after all, and whoever sent it was told so.
+    STEP_WITHDRAWN = "step_withdrawn"
     STEP_STARTED = "step_started"
     STEP_COMPLETED = "step_completed"
     STEP_FAILED = "step_failed"

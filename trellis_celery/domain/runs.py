@@ -51,6 +51,20 @@ def queue(
     return Transition(step, step, verdict=Verdict.DUPLICATE if is_same_call else Verdict.UNTRACKED)
 
 
+def withdraw(step: ProcessStep, reason: str, *, task_id: str, now_ms: int) -> Transition:
+    """The message could not be published, and whoever sent it is told: nobody waits for it any more.
+
+    If the broker has it all the same, it may start like any other; if it has started already, nothing is changed.
+    """
+    is_waiting = step.state is StepState.PENDING and step.deadline_kind is DeadlineKind.QUEUE and not step.resend_count
+    if step.task_id != task_id or not is_waiting:
+        return Transition(step, step, verdict=Verdict.STALE)
+    after = replace(
+        step, task_id=None, args_digest=None, deadline_ms=None, deadline_kind=None, last_error=f"not sent: {reason}"
+    )
+    return Transition(step, after, (Event(EventKind.STEP_WITHDRAWN, step.name, step.attempt, now_ms, reason),))
+
+
 def of_call(rule: Rule, *, task_id: str | None, args_digest: str | None) -> Rule:
     """The rule, for a message that may be of another call of the task than the one that does the step: UNTRACKED then.
 

@@ -141,6 +141,8 @@ class RowDrawing(Struct):
         match event.kind:
             case EventKind.STEP_QUEUED | EventKind.STEP_RELEASED | EventKind.STEP_REOPENED:
                 self._begin(SpanKind.WAITING, event.attempt, at_ms)
+            case EventKind.STEP_WITHDRAWN:
+                self._end(at_ms)
             case EventKind.STEP_REENQUEUED | EventKind.STEP_RESENT:
                 self.is_guess = False
                 # One that was sent while the step went on already is in the log behind that.

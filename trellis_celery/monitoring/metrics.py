@@ -46,6 +46,7 @@ def _gauge(name: str, labels: tuple[str, ...], help_text: str) -> Metric:
 OF_EVENTS: Mapping[EventKind, Metric] = MappingProxyType(
     {
         EventKind.STEP_QUEUED: _counter("steps_queued", _OF_STEP, "Messages published for a step for the first time"),
+        EventKind.STEP_WITHDRAWN: _counter("steps_withdrawn", _OF_STEP, "Messages that could not be published"),
         EventKind.STEP_STARTED: _counter("steps_started", _OF_STEP, "Runs of steps that were allowed to start"),
         EventKind.STEP_COMPLETED: _counter("steps_completed", _OF_STEP, "Steps completed"),
         EventKind.STEP_FAILED: _counter("steps_failed", _OF_STEP, "Steps failed by their tasks or by hand"),

@@ -49,6 +49,7 @@ class EventSignal(Signal):
 
 
 step_queued: EventSignal
+step_withdrawn: EventSignal
 step_started: EventSignal
 step_completed: EventSignal
 step_failed: EventSignal

@@ -127,7 +127,11 @@ class _TrackingProducer:
             body, options = publication.track()
         elif isinstance(body, dict) and "task" in body:  # else it is an event
             publication.refuse_old_protocol()
-        sent = self._producer.publish(body, **options)
+        try:
+            sent = self._producer.publish(body, **options)
+        except Exception as error:
+            publication.withdraw(error)
+            raise
         publication.note_sent()
         return sent
 
@@ -143,6 +147,8 @@ class _Publication:
         self._sender = sender
         self._trellis = trellis
         self.task_id: str | None = self._headers.get("id")
+        #: Of a step that waits for this message since a moment ago, and for no other.
+        self._queued: Header | None = None
 
     @cached_property
     def _encoded(self) -> tuple[bytes, dict[str, Any]]:
@@ -177,6 +183,19 @@ class _Publication:
         """The broker has it."""
         if self._sender.run is not None and self._sender.header is not None:
             self._sender.run.has_sent_itself |= self._sender.header.is_for(self.task_id)
+
+    def withdraw(self, error: Exception) -> None:
+        """It could not be published. The caller is told so, and may send it again, or leave it."""
+        if self._queued is None or self.task_id is None:
+            return
+        rule = partial(runs.withdraw, reason=f"{type(error).__name__}: {error}", task_id=self.task_id)
+        key = self._key(self._queued)
+        try:
+            self._note(self._trellis.recorder.apply(key, rule).after)
+        except errors.StoreUnavailable:
+            self._trellis.kept.keep(key, rule)
+        except errors.TrellisError:  # the caller has an error to deal with already
+            logger.exception("step_not_withdrawn", extra={"process_id": key.process_id, "step": key.step_name})
 
     def _tell_later(self, header: Header) -> None:
         """Have the message's clock started when the store is back, and before it hears how the sending run ended."""
@@ -252,6 +271,10 @@ class _Publication:
             return header.without_step()
         if transition.verdict in (Verdict.STALE, Verdict.FINISHED):
             return header
+        if is_resent and own_run is not None:  # the store has it: the step ends as that one does, whenever it goes out
+            own_run.has_sent_itself = True
+        elif transition.is_change:
+            self._queued = header
         return headers.of_step(
             header.process_id,
             header.process_type,

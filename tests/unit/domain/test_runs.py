@@ -408,6 +408,33 @@ class TestClaimFinish:
         assert transition.verdict is Verdict.FINISHED
 
 
+class TestWithdraw:
+    """The message could not be published, and the sender was told."""
+
+    def test_the_step_is_as_if_nothing_had_been_sent_but_for_the_reason(self) -> None:
+        transition = runs.withdraw(QUEUED, "no broker", task_id="task", now_ms=11_000)
+
+        after = transition.after
+        assert (after.state, after.task_id, after.args_digest) == (StepState.PENDING, None, None)
+        assert (after.deadline_ms, after.deadline_kind, after.last_error) == (None, None, "not sent: no broker")
+        assert kinds(transition) == [EventKind.STEP_WITHDRAWN]
+        again = runs.queue(after, task_id="again", args_digest="others", now_ms=12_000)
+        assert (again.verdict, again.after.task_id) == (Verdict.ACCEPTED, "again")
+
+    def test_a_message_that_the_broker_had_all_the_same_may_start(self) -> None:
+        withdrawn = runs.withdraw(QUEUED, "no answer", task_id="task", now_ms=11_000).after
+
+        started = runs.start(withdrawn, run_id="run", attempt=1, task_id="task", now_ms=12_000)
+
+        assert (started.verdict, started.after.task_id) == (Verdict.ACCEPTED, "task")
+
+    @pytest.mark.parametrize(
+        "step", [RUNNING, PENDING, replace(QUEUED, task_id="another"), replace(QUEUED, resend_count=1), *TERMINAL]
+    )
+    def test_what_has_started_gone_on_or_is_of_another_message_stays_as_it_is(self, step: ProcessStep) -> None:
+        assert not runs.withdraw(step, "no broker", task_id="task", now_ms=31_000).is_change
+
+
 class TestPutBack:
     """A worker does not know the task."""
 

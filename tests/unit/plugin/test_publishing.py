@@ -10,6 +10,7 @@ from celery import Celery, signals
 from celery.app.trace import trace_task
 from kombu import serialization
 from kombu.compression import decompress
+from kombu.exceptions import OperationalError
 
 from trellis_celery import ProcessType, Step, Trellis, process_step
 from trellis_celery.plugin import headers, message
@@ -187,3 +188,51 @@ def test_a_task_of_another_app_belongs_to_no_process_of_this_one() -> None:
     trace_task(of_the_process, "1", (), {}, received, app=here)
 
     assert [header and header.process_id for header in sent] == [None, other.id, process.id, None]
+
+
+@pytest.fixture
+def cut_off() -> Iterator[Celery]:
+    """An app whose broker is away."""
+    app = Celery("publishing", broker="redis://localhost:1/0", set_as_current=False)
+    app.conf.update(trellis_url="memory://", task_publish_retry=False, broker_connection_retry=False)
+    Trellis(app)
+    yield app
+    app.close()
+
+
+def test_what_could_not_be_published_is_not_sent_later_and_may_be_sent_again(cut_off: Celery) -> None:
+    trellis: Trellis = cut_off.trellis
+    process = trellis.start_process(Intake, tenant_id="t", aggregate_type="Referral", aggregate_id="7")
+
+    @process_step(Intake.check)
+    @cut_off.task(shared=False, name="check")
+    def check() -> None: ...
+
+    with process:
+        for task_id in "12":
+            with pytest.raises(OperationalError):
+                check.apply_async(task_id=task_id)
+
+    step = process.refresh().steps["check"]
+    assert (process.state, step.task_id, step.deadline_ms) == ("pending", None, None)
+    assert (step.last_error or "").startswith("not sent: OperationalError")
+    kinds = [event.kind for event in process.history()]
+    assert kinds == ["process_started", *("step_queued", "step_withdrawn") * 2]
+
+
+def test_a_retry_that_celery_could_not_publish_is_sent_by_the_check(cut_off: Celery) -> None:
+    trellis: Trellis = cut_off.trellis
+    process = trellis.start_process(Intake, tenant_id="t", aggregate_type="Referral", aggregate_id="8")
+
+    @process_step(Intake.check)
+    @cut_off.task(shared=False, name="check", bind=True)
+    def check(task: Any) -> None:
+        raise task.retry(countdown=0)
+
+    header = headers.of_step(process.id, "Intake", process.steps["check"], task_id="1")
+    received = {"id": "1", "task": "check", "delivery_info": {}, headers.NAME: header.to_wire()}
+    trace_task(check, "1", (), {}, received, app=cut_off)
+
+    step = process.refresh().steps["check"]
+    assert (step.state, step.deadline_kind, step.run_id, step.celery_retries) == ("in_progress", "queue", None, 1)
+    assert trellis.store.load_messages([StepKey(process.id, "check")]) != [None]
