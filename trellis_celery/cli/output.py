@@ -36,11 +36,11 @@ class Output:
         self.command_line = command_line
         self._no_color = no_color
         #: The characters that pictures can be drawn with; asked now, because a live picture replaces standard output.
-        self.glyphs = glyphs_for(sys.stdout.encoding)
+        self.glyphs = glyphs_for(sys.stdout.encoding if sys.stdout else None)
 
     @cached_property
     def is_terminal(self) -> bool:
-        return sys.stdout.isatty()
+        return sys.stdout is not None and sys.stdout.isatty()
 
     @cached_property
     def is_rich(self) -> bool:

@@ -93,12 +93,13 @@ def memory(facts: RedisFacts) -> Iterator[Finding]:
     found = f"{used} of {words.size(facts.max_memory)} used"
     if facts.used_memory < _NEARLY_FULL * facts.max_memory:
         yield ok(found)
-    else:
-        yield warning(
-            found,
-            why="A full server refuses writes: tasks then run untracked, or cannot be sent.",
-            advice="Raise maxmemory, set trellis_retention_ms so that finished processes go, and look for other keys.",
-        )
+        return
+    rate = warning if facts.used_memory < facts.max_memory else problem
+    yield rate(
+        found,
+        why="A full server refuses writes: tasks then run untracked, or cannot be sent.",
+        advice="Raise maxmemory, set trellis_retention_ms so that finished processes go, and look for other keys.",
+    )
 
 
 def persistence(facts: RedisFacts) -> Iterator[Finding]:

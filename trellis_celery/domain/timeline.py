@@ -17,8 +17,8 @@ __all__ = ["Mark", "MarkKind", "Span", "SpanKind", "Timeline", "TimelineRow", "t
 class Timeline(Struct, frozen=True):
     """All spans lie within `start_ms` and `end_ms`, epoch ms; the two may be equal.
 
-    A mark may lie behind `end_ms`: one that is so far off that everything else would shrink to less than half of the
-    picture. Draw it at the edge.
+    A deadline's mark may lie behind `end_ms`: one that is so far off that everything else would shrink to less than
+    half of the picture. Draw it at the edge.
     """
 
     start_ms: int
@@ -51,7 +51,9 @@ def _known_times(steps: Iterable[ProcessStep]) -> list[int]:
 
 
 def _end_ms(rows: Sequence[TimelineRow], *, start_ms: int, seen_ms: int) -> int:
-    drawn_ms = max((seen_ms, *(span.end_ms for row in rows for span in row.spans)))
+    marks = [mark for row in rows for mark in row.marks]
+    happened = (mark.at_ms for mark in marks if mark.kind is not MarkKind.DEADLINE)
+    drawn_ms = max((seen_ms, *happened, *(span.end_ms for row in rows for span in row.spans)))
     furthest_ms = drawn_ms + (drawn_ms - start_ms)
-    marked = [mark.at_ms for row in rows for mark in row.marks]
-    return max((at_ms for at_ms in marked if drawn_ms < at_ms <= furthest_ms), default=drawn_ms)
+    deadlines = (mark.at_ms for mark in marks if mark.kind is MarkKind.DEADLINE)
+    return max((at_ms for at_ms in deadlines if drawn_ms < at_ms <= furthest_ms), default=drawn_ms)

@@ -103,9 +103,16 @@ def test_a_release_before_the_oldest_tested_one_is_a_problem(
 
 @pytest.mark.parametrize(
     ("max_memory", "used", "level"),
-    [(0, 500 * MB, Level.OK), (100 * MB, 89 * MB, Level.OK), (100 * MB, 90 * MB, Level.WARNING)],
+    [
+        (0, 500 * MB, Level.OK),
+        (100 * MB, 89 * MB, Level.OK),
+        (100 * MB, 90 * MB, Level.WARNING),
+        (100 * MB, 100 * MB, Level.PROBLEM),
+    ],
 )
-def test_a_server_that_is_nearly_full_is_a_warning(max_memory: int, used: int, level: Level) -> None:
+def test_a_server_that_is_nearly_full_is_a_warning_and_a_full_one_a_problem(
+    max_memory: int, used: int, level: Level
+) -> None:
     (finding,) = memory(RedisFacts(max_memory=max_memory, used_memory=used))
 
     assert finding.level is level

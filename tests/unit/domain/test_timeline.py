@@ -313,6 +313,22 @@ class TestTheEnd:
 
         assert timeline_of(story.process, story.log, now_ms=START + 5_000).end_ms == START + 300
 
+    def test_a_picture_has_whatever_happened_though_nothing_ran(self) -> None:
+        story = Story(STEP)
+        story.complete(300)
+
+        timeline = timeline_of(story.process, story.log, now_ms=START + 5_000)
+
+        assert timeline.end_ms == START + 300
+        assert [mark.at_ms for mark in timeline.rows[0].marks] == [START + 300]
+
+    def test_what_could_not_be_published_waits_no_more(self) -> None:
+        story = Story(STEP)
+        story.queue(100)
+        story.do(lambda step: runs.withdraw(step, "no broker", task_id="task", now_ms=START + 150))
+
+        assert story.spans(now=5_000) == [(SpanKind.WAITING, 1, 100, 150)]
+
     @pytest.mark.parametrize(("now", "end"), [(600, 1_000), (400, 400)])
     def test_a_deadline_ahead_is_in_the_picture_unless_the_rest_would_shrink_too_much(self, now: int, end: int) -> None:
         story = Story(STEP)

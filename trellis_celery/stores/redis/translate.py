@@ -18,25 +18,23 @@ _UNAVAILABLE = (
     exceptions.ConnectionError,
     exceptions.TimeoutError,
     exceptions.BusyLoadingError,
-    exceptions.ReadOnlyError,
     exceptions.MasterDownError,
     exceptions.ClusterDownError,
     exceptions.RedisClusterException,  # no node answers, or they do not have all slots
     exceptions.ClusterError,  # nobody would take it: its slot is on the move
-    exceptions.OutOfMemoryError,
     exceptions.NoScriptError,
 )
 _UNAVAILABLE_CODES = (
-    "MISCONF",
-    "NOREPLICAS",
     "LOADING",
     "BUSY",
-    "OOM",
-    "READONLY",
     "MASTERDOWN",
     "TRYAGAIN",
     "UNBLOCKED",
 )
+
+#: The same, and it answers who only reads: it is full, a replica, or cannot write to its disk or to its replicas.
+_WRITES_NOTHING = (exceptions.ReadOnlyError, exceptions.OutOfMemoryError)
+_WRITES_NOTHING_CODES = ("MISCONF", "NOREPLICAS", "OOM", "READONLY")
 
 _IN_SCRIPT = re.compile(r"@user_script: ?\d+: -(\w+) ")
 
@@ -55,6 +53,8 @@ def as_ours(error: Exception, key: str = "") -> errors.StoreError:
     if isinstance(error, errors.StoreError):
         return error
     text = str(error)
+    if isinstance(error, _WRITES_NOTHING) or _code(text) in _WRITES_NOTHING_CODES:
+        return errors.StoreUnavailable(f"the store takes no writes: {text or type(error).__name__}")
     if isinstance(error, _UNAVAILABLE) or _code(text) in _UNAVAILABLE_CODES:
         return errors.StoreUnavailable(f"the store does not answer: {text or type(error).__name__}")
     if "WRONGTYPE" in text or "user_script" in text:

@@ -75,3 +75,9 @@ def test_inside_of_translated_no_error_of_redis_gets_out() -> None:
 def test_inside_of_translated_all_other_errors_are_left_alone() -> None:
     with pytest.raises(ZeroDivisionError), translated():
         raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("code", ["OOM", "READONLY", "MISCONF", "NOREPLICAS"])
+def test_a_server_that_is_there_and_takes_no_writes_is_not_said_to_be_away(code: str) -> None:
+    for text in (f"{code} cannot", IN_A_SCRIPT.format(code)):
+        assert str(as_ours(exceptions.ResponseError(text))).startswith("the store takes no writes: ")
