@@ -135,6 +135,30 @@ MUTANTS = [
     mutant("a copy finishes", RUNS, "(attempt == step.attempt and is_copy)", "False"),
     mutant("an earlier run's lease ends a later run", TIMEOUTS, " and not is_older", ""),
     mutant(
+        "what has started is withdrawn",
+        RUNS,
+        "is_waiting = step.state is StepState.PENDING and step.deadline_kind is DeadlineKind.QUEUE",
+        "is_waiting = True",
+    ),
+    mutant(
+        "the message of another call is withdrawn",
+        RUNS,
+        "if step.task_id != task_id or not is_waiting:",
+        "if not is_waiting:",
+    ),
+    mutant(
+        "a message that waits on purpose is sent before its time",
+        RUNS,
+        "max(now_ms + wait_ms, _starts_at_ms(step))",
+        "now_ms + wait_ms",
+    ),
+    mutant(
+        "a heartbeat keeps an alert from being told",
+        RUNS,
+        "if step.deadline_kind is DeadlineKind.TELLING:",
+        "if False:",
+    ),
+    mutant(
         "a copy that a worker does not know stops a run",
         RUNS,
         "is_waiting = step.run_id is None and step.deadline_kind",

@@ -400,6 +400,8 @@ def _apply(app: Any, header: Header | None, rule: _AttemptRule) -> None:
 
 
 def _describe(error: Any) -> str:
+    if isinstance(error, SystemExit) and isinstance(error.code, int) and -256 < error.code < 0:
+        return f"the child was stopped by signal {256 + error.code}"  # so billiard ends a child, and a cancelled run
     name = type(error).__name__
     try:
         return f"{name}: {error}"
