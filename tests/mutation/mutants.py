@@ -203,14 +203,14 @@ MUTANTS = [
     mutant(
         "a finished step is completed",
         OUTCOMES,
-        'if step.state.is_terminal:\n        return _late(step, "completed"',
-        'if False:\n        return _late(step, "completed"',
+        "if step.state.is_terminal:\n        is_repeat = step.state is StepState.COMPLETED",
+        "if False:\n        is_repeat = step.state is StepState.COMPLETED",
     ),
     mutant(
         "a finished step fails",
         OUTCOMES,
-        'if step.state.is_terminal:\n        return _late(step, "failed"',
-        'if False:\n        return _late(step, "failed"',
+        "if step.state.is_terminal:\n        is_repeat = step.state is StepState.FAILED",
+        "if False:\n        is_repeat = step.state is StepState.FAILED",
     ),
     mutant(
         "a replaced run fails the step",
