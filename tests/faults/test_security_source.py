@@ -66,7 +66,10 @@ SCRIPTS = {
     "stores/redis/trackers.py": {"tracker", "copied", "untrack"},
 }
 #: Scripts of the doctor: a constant, and the files above once more.
-_OF_DOCTOR = {("doctor/asking/redis_rights.py", "_ASK"), ("doctor/asking/redis_rights.py", "script.read_text()")}
+_OF_DOCTOR = {
+    ("doctor/asking/redis_rights.py", "_ASK"),
+    ("doctor/asking/redis_rights.py", "script.read_text(encoding='utf-8')"),
+}
 #: A cluster's client hands on what a store has registered with it.
 _OF_CLUSTER = {("stores/redis/late_cluster.py", "self._text")}
 
@@ -80,14 +83,14 @@ def test_x1_every_script_is_a_file_of_the_package_as_it_is() -> None:
     for module in SCRIPTS:
         (script,) = (each for each in ast.walk(MODULES[module]) if getattr(each, "name", "") == "_script")
         assert isinstance(script, ast.FunctionDef)
-        assert ast.unparse(script.body[-1]).endswith("joinpath('lua', name).read_text()")
+        assert ast.unparse(script.body[-1]).endswith("joinpath('lua', name).read_text(encoding='utf-8')")
     assert {path.stem for path in LUA.iterdir()} == set().union(*SCRIPTS.values())
 
 
 @pytest.mark.fault("X1")
 @pytest.mark.parametrize("script", sorted(LUA.iterdir()), ids=lambda path: path.name)
 def test_x1_no_script_makes_code_of_what_it_is_given(script: Path) -> None:
-    code = "\n".join(line.partition("--")[0] for line in script.read_text().splitlines())
+    code = "\n".join(line.partition("--")[0] for line in script.read_text(encoding="utf-8").splitlines())
 
     assert not [word for word in ("loadstring", "load(", "dofile", "setfenv", "require") if word in code]
 
@@ -191,9 +194,12 @@ def test_x6_no_header_of_a_message_is_read_unchecked() -> None:
 
 #: Everything that opens a file or names one: those of this package and of Flower, by names in the code.
 _FILES = {
-    ("stores/redis/store.py", "files('trellis_celery.stores.redis').joinpath('lua', name).read_text()"),
-    ("stores/redis/trackers.py", "files('trellis_celery.stores.redis').joinpath('lua', name).read_text()"),
-    ("doctor/asking/redis_rights.py", "script.read_text()"),
+    ("stores/redis/store.py", "files('trellis_celery.stores.redis').joinpath('lua', name).read_text(encoding='utf-8')"),
+    (
+        "stores/redis/trackers.py",
+        "files('trellis_celery.stores.redis').joinpath('lua', name).read_text(encoding='utf-8')",
+    ),
+    ("doctor/asking/redis_rights.py", "script.read_text(encoding='utf-8')"),
     ("flower/assets.py", "(_DIRECTORY / name).read_bytes()"),
     ("flower/assets.py", "Path(__file__)"),
     ("flower/page.py", "Path(self.settings['static_path'])"),

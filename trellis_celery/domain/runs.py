@@ -10,7 +10,15 @@ from msgspec.structs import replace
 
 from trellis_celery.domain.events import Event, EventKind
 from trellis_celery.domain.step import DeadlineKind, ProcessStep, StepState
-from trellis_celery.domain.transitions import HANDOFF_MS, MAX_DOUBLINGS, Rule, Transition, Verdict, is_held_by_another
+from trellis_celery.domain.transitions import (
+    HANDOFF_MS,
+    MAX_DOUBLINGS,
+    PUT_BACK_MS,
+    Rule,
+    Transition,
+    Verdict,
+    is_held_by_another,
+)
 
 
 def queue(
@@ -249,7 +257,7 @@ def put_back(step: ProcessStep, reason: str, *, attempt: int, now_ms: int) -> Tr
     is_waiting = step.run_id is None and step.deadline_kind in (DeadlineKind.QUEUE, DeadlineKind.HANDOFF)
     if step.attempt != attempt or not is_waiting:
         return Transition(step, step, verdict=Verdict.STALE)
-    wait_ms = HANDOFF_MS * 2 ** min(step.resend_count, MAX_DOUBLINGS)
+    wait_ms = PUT_BACK_MS * 2 ** min(step.resend_count, MAX_DOUBLINGS)
     deadline_ms = max(now_ms + wait_ms, _starts_at_ms(step))
     after = replace(step, deadline_ms=deadline_ms, deadline_kind=DeadlineKind.QUEUE, last_error=reason)
     return Transition(step, after, (Event(EventKind.STEP_RELEASED, step.name, attempt, now_ms, reason),))

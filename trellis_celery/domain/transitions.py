@@ -18,6 +18,8 @@ from trellis_celery.domain.step import ProcessStep
 
 #: How long a checker, or a run that sends its chain, has before it is taken for dead, ms.
 HANDOFF_MS = 10_000
+#: A message that a worker does not know is sent again after this time, ms; it doubles with each copy.
+PUT_BACK_MS = 1_000
 #: The most times the wait for a worker doubles.
 MAX_DOUBLINGS = 10
 

@@ -16,7 +16,7 @@ if IS_SECOND:
 
     class Order(ProcessType):
         pack = Step(timeout_ms=60_000, retries_permitted=2)
-        insure = Step(timeout_ms=60_000, retries_permitted=50)
+        insure = Step(timeout_ms=60_000)
 
     @process_step(Order.insure)
     @app.task(name="releases.insure")

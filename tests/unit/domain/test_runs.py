@@ -8,7 +8,7 @@ from tests.unit.domain.steps import COMPLETED, FAILED, PENDING, QUEUED, RUNNING,
 from trellis_celery.domain import outcomes, runs
 from trellis_celery.domain.events import EventKind
 from trellis_celery.domain.step import DeadlineKind, ProcessStep, StepState
-from trellis_celery.domain.transitions import HANDOFF_MS, MAX_DOUBLINGS, Rule, Verdict
+from trellis_celery.domain.transitions import HANDOFF_MS, MAX_DOUBLINGS, PUT_BACK_MS, Rule, Verdict
 
 
 class TestQueue:
@@ -439,7 +439,7 @@ class TestPutBack:
     """A worker does not know the task."""
 
     @pytest.mark.parametrize(
-        ("copies", "wait_ms"), [(0, HANDOFF_MS), (2, 4 * HANDOFF_MS), (50, 2**MAX_DOUBLINGS * HANDOFF_MS)]
+        ("copies", "wait_ms"), [(0, PUT_BACK_MS), (2, 4 * PUT_BACK_MS), (50, 2**MAX_DOUBLINGS * PUT_BACK_MS)]
     )
     @pytest.mark.parametrize("kind", [DeadlineKind.QUEUE, DeadlineKind.HANDOFF])
     def test_a_copy_is_sent_in_a_while_and_no_retry_is_used(
