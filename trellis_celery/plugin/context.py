@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from celery import Celery
 from celery._state import _task_stack  # type: ignore[attr-defined]
 
 from trellis_celery.domain.process import Process
@@ -21,22 +20,27 @@ entered: ContextVar[tuple[tuple[Trellis, Process], ...]] = ContextVar("trellis_e
 
 
 def entered_process(trellis: Trellis) -> Process | None:
-    """The process of the innermost `with` block. A program may have several apps, each with processes of its own."""
-    return next((process for whose, process in reversed(entered.get()) if whose is trellis), None)
+    """The process of the innermost `with` block. A program may have several apps, and each its own store."""
+    return next((process for whose, process in reversed(entered.get()) if trellis.shares_store_with(whose)), None)
 
 
-def running_request(app: Celery | None = None) -> Any:
-    """Celery's request of the task that runs here, of whichever app or of this one; None outside of one.
+def running_request(trellis: Trellis | None = None) -> Any:
+    """Celery's request of the task that runs here; None outside of one. `trellis`: only of one with the same store.
 
     Tasks that it calls directly are part of it, and so are those by `apply()` that do no step and had no header.
     """
     for task in reversed(_task_stack.stack or ()):
         request = task.request
-        if request.called_directly or (app is not None and task.app is not app):
+        if request.called_directly or not _is_of_store(trellis, task):
             continue
         if not request.is_eager or run_of(request) is not None or getattr(request, headers.NAME, None) is not None:
             return request
     return None
+
+
+def _is_of_store(trellis: Trellis | None, task: Any) -> bool:
+    whose = getattr(task.app, "trellis", None)
+    return trellis is None or whose is None or trellis.shares_store_with(whose)
 
 
 def header_of_request(request: Any, trellis: Trellis) -> Header | None:

@@ -140,6 +140,13 @@ class Trellis:
             store = self._opened.setdefault(os.getpid(), self._open_store())
         return store
 
+    def shares_store_with(self, other: Trellis) -> bool:
+        """Whether the processes of the other are this one's, too. A store in memory is its `Trellis`'s own."""
+        if self is other or self._store is not None or other._store is not None:
+            return self is other or self._store is other._store
+        places = [(each.settings.url, each.settings.tracker_url) for each in (self, other)]
+        return places[0] == places[1] and places[0][0] != "memory://"
+
     def _open_store(self) -> ProcessStore:
         try:
             store = open_store(self.settings) if self._store is None else self._store

@@ -89,7 +89,7 @@ class _Sender(Struct, frozen=True):
     def here(cls, trellis: Trellis) -> _Sender | None:
         """None outside of any process: then nothing is tracked, at the cost of two look-ups."""
         process = context.entered_process(trellis)
-        request = context.running_request(trellis.app)
+        request = context.running_request(trellis)
         header = None if request is None else context.header_of_request(request, trellis)
         run = None if request is None else run_of(request)
         if run is not None:

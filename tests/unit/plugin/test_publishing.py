@@ -16,6 +16,7 @@ from trellis_celery import ProcessType, Step, Trellis, process_step
 from trellis_celery.plugin import headers, message
 from trellis_celery.plugin.headers import read
 from trellis_celery.ports import StepKey
+from trellis_celery.stores.memory import MemoryStore
 
 
 class Intake(ProcessType):
@@ -236,3 +237,34 @@ def test_a_retry_that_celery_could_not_publish_is_sent_by_the_check(cut_off: Cel
     step = process.refresh().steps["check"]
     assert (step.state, step.deadline_kind, step.run_id, step.celery_retries) == ("in_progress", "queue", None, 1)
     assert trellis.store.load_messages([StepKey(process.id, "check")]) != [None]
+
+
+def test_two_apps_with_one_store_have_their_processes_in_common() -> None:
+    store = MemoryStore()
+    apps = [Celery("publishing", broker="memory://", set_as_current=False) for _ in "ab"]
+    for app in apps:
+        Trellis(app, store=store)
+    here, elsewhere = apps
+    process = here.trellis.start_process(Intake, tenant_id="t", aggregate_type="Referral", aggregate_id="9")
+    sent = headers_sent_with("check")
+
+    with process:
+        elsewhere.send_task("check")
+
+    assert [header and header.process_id for header in sent] == [process.id]
+
+
+@pytest.mark.parametrize(
+    ("urls", "is_shared"),
+    [
+        (("redis://localhost/1", "redis://localhost/1"), True),
+        (("redis://localhost/1", "redis://localhost/2"), False),
+        (("memory://", "memory://"), False),
+    ],
+)
+def test_whether_two_apps_share_their_store_is_told_by_its_url(urls: tuple[str, str], is_shared: bool) -> None:
+    one, other = (Trellis(Celery("publishing", set_as_current=False)) for _ in urls)
+    one.app.conf.trellis_url, other.app.conf.trellis_url = urls
+
+    assert one.shares_store_with(other) == is_shared
+    assert one.shares_store_with(one)
