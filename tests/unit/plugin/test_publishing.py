@@ -195,7 +195,11 @@ def test_a_task_of_another_app_belongs_to_no_process_of_this_one() -> None:
 def cut_off() -> Iterator[Celery]:
     """An app whose broker is away."""
     app = Celery("publishing", broker="redis://localhost:1/0", set_as_current=False)
-    app.conf.update(trellis_url="memory://", task_publish_retry=False, broker_connection_retry=False)
+    app.conf.update(
+        trellis_url="memory://",
+        task_publish_retry=False,
+        broker_transport_options={"max_retries": 1, "interval_start": 0, "interval_step": 0},
+    )
     Trellis(app)
     yield app
     app.close()
