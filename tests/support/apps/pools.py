@@ -36,7 +36,7 @@ def fail() -> None:
 @app.task(name="pools.hang", bind=True)
 def hang(self: Task) -> None:
     if diary.write(f"ran {self.request.id}") == 1:
-        time.sleep(4)
+        time.sleep(8)  # in the solo pool nobody checks until the worker itself has missed the checks of beat
 
 
 @process_step(Flow.work)
