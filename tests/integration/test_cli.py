@@ -215,6 +215,19 @@ def test_a_pipe_that_is_closed_early_is_no_traceback(process: Any) -> None:
     assert "Traceback" not in shown.stderr
 
 
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["text", "json"])
+def test_what_does_not_fit_on_the_disk_is_no_traceback(process: Any, form: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "celery", "-A", APP, "trellis", "show", process.id, *form]
+
+    with open("/dev/full", "w") as full:
+        shown = subprocess.run(
+            command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+
+    assert shown.returncode == 1
+    assert shown.stderr == "Error: this could not all be written: No space left on device\n"
+
+
 def test_without_rich_everything_is_there_in_plain_text(process: Any) -> None:
     """As with `pip install trellis-celery`, without the extra `cli`."""
     program = "import sys; sys.modules['rich'] = None; from celery.__main__ import main; main()"

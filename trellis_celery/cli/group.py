@@ -12,6 +12,7 @@ Exit codes: 0 done, 1 not done (the reason is on standard error), 2 the command 
 
 from __future__ import annotations
 
+import errno
 import functools
 import shlex
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from trellis_celery.plugin.extension import Trellis
 from trellis_celery.plugin.signals import trellis_of
 
 _HELP_GROUP = "Trellis Options"
+_OUTPUT_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @click.group(name="trellis")
@@ -75,6 +77,10 @@ def _with_trellis(function: Callable[..., None]) -> Callable[..., None]:
             function(_trellis(ctx), output, **given)
         except TrellisError as error:
             raise click.ClickException(visible(str(error))) from error
+        except OSError as error:
+            if error.errno not in _OUTPUT_IS_FULL:
+                raise
+            raise click.ClickException(f"this could not all be written: {error.strerror}") from error
 
     return functools.update_wrapper(click.pass_context(run), function)
 
