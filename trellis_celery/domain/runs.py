@@ -268,10 +268,10 @@ def _starts_at_ms(step: ProcessStep) -> int:
 
     The queue's clock runs from then on, see `queue` and `queue_again`. Copies do not wait.
     """
-    if step.deadline_ms is None or step.deadline_kind is not DeadlineKind.QUEUE or step.resend_count:
+    if step.deadline_kind is not DeadlineKind.QUEUE or step.resend_count:
         return 0
     timeout_ms = step.timeout_ms if step.celery_retries else None
-    return step.deadline_ms - (timeout_ms or step.queue_timeout_ms)
+    return (step.deadline_ms or 0) - (timeout_ms or step.queue_timeout_ms)
 
 
 def hand_over(step: ProcessStep, *, attempt: int, run_id: str, now_ms: int) -> Transition:

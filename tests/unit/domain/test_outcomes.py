@@ -41,6 +41,14 @@ class TestComplete:
         assert kinds(transition) == [EventKind.OUTCOME_LATE]
         assert transition.verdict is Verdict.FINISHED
 
+    @pytest.mark.parametrize(("given", "told"), [(1, 1), (None, 2)])
+    def test_what_came_too_late_is_told_of_its_own_attempt_or_else_of_the_current_one(
+        self, given: int | None, told: int
+    ) -> None:
+        transition = outcomes.complete(replace(COMPLETED, attempt=2), attempt=given, run_id="other", now_ms=22_000)
+
+        assert [event.attempt for event in transition.events] == [told]
+
     @pytest.mark.fault("A2")
     @pytest.mark.parametrize("finished", [FAILED, CANCELLED], ids=lambda step: step.state)
     def test_a_late_completion_is_only_logged_after_giving_up(self, finished: ProcessStep) -> None:
@@ -140,12 +148,13 @@ class TestReopen:
         after = outcomes.reopen(FAILED, has_message=True, now_ms=40_000).after
 
         assert (after.deadline_ms, after.deadline_kind) == (40_000, DeadlineKind.HANDOFF)
-        assert after.task_id == FAILED.task_id
+        assert (after.task_id, after.args_digest) == ("task", "args")
 
     def test_without_a_message_it_waits_for_whoever_starts_it(self) -> None:
         after = outcomes.reopen(FAILED, has_message=False, now_ms=40_000).after
 
         assert (after.deadline_ms, after.deadline_kind, after.task_id) == (None, None, None)
+        assert after.args_digest is None
 
     @pytest.mark.parametrize("step", [PENDING, RUNNING, COMPLETED, CANCELLED], ids=lambda step: step.state)
     def test_only_a_failed_step_is_reopened(self, step: ProcessStep) -> None:

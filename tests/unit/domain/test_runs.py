@@ -429,7 +429,16 @@ class TestWithdraw:
         assert (started.verdict, started.after.task_id) == (Verdict.ACCEPTED, "task")
 
     @pytest.mark.parametrize(
-        "step", [RUNNING, PENDING, replace(QUEUED, task_id="another"), replace(QUEUED, resend_count=1), *TERMINAL]
+        "step",
+        [
+            RUNNING,
+            replace(RUNNING, deadline_kind=DeadlineKind.QUEUE),
+            PENDING,
+            replace(QUEUED, deadline_kind=DeadlineKind.HANDOFF),
+            replace(QUEUED, task_id="another"),
+            replace(QUEUED, resend_count=1),
+            *TERMINAL,
+        ],
     )
     def test_what_has_started_gone_on_or_is_of_another_message_stays_as_it_is(self, step: ProcessStep) -> None:
         assert not runs.withdraw(step, "no broker", task_id="task", now_ms=31_000).is_change
@@ -463,6 +472,16 @@ class TestPutBack:
         after = [runs.put_back(step, "unknown", attempt=1, now_ms=20_000).after for step in (delayed, retried)]
 
         assert [step.deadline_ms for step in after] == [70_000, 80_000]
+
+    @pytest.mark.parametrize(
+        "fields", [{"resend_count": 1}, {"deadline_kind": DeadlineKind.HANDOFF}], ids=["copied", "to be sent"]
+    )
+    def test_a_later_clock_is_no_reason_to_wait_where_no_message_waits_on_purpose(self, fields: dict[str, Any]) -> None:
+        step = replace(QUEUED, deadline_ms=70_000, **fields)
+
+        after = runs.put_back(step, "unknown", attempt=1, now_ms=20_000).after
+
+        assert after.deadline_ms == 20_000 + PUT_BACK_MS * 2**step.resend_count
 
     @pytest.mark.parametrize(
         "step",
