@@ -215,13 +215,15 @@ def test_a_pipe_that_is_closed_early_is_no_traceback(process: Any) -> None:
     assert "Traceback" not in shown.stderr
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
 @pytest.mark.parametrize("form", [(), ("--json",)], ids=["text", "json"])
-def test_what_does_not_fit_on_the_disk_is_no_traceback(process: Any, form: tuple[str, ...]) -> None:
+def test_what_does_not_fit_on_the_disk_is_no_traceback(process: Any, form: tuple[str, ...], unbuffered: str) -> None:
     command = [sys.executable, "-m", "celery", "-A", APP, "trellis", "show", process.id, *form]
+    env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
 
     with open("/dev/full", "w") as full:
         shown = subprocess.run(
-            command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+            command, cwd=ROOT, env=env, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
         )
 
     assert shown.returncode == 1

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import errno
 import functools
+import os
 import shlex
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -80,9 +82,17 @@ def _with_trellis(function: Callable[..., None]) -> Callable[..., None]:
         except OSError as error:
             if error.errno not in _OUTPUT_IS_FULL:
                 raise
+            _forget_the_rest()
             raise click.ClickException(f"this could not all be written: {error.strerror}") from error
 
     return functools.update_wrapper(click.pass_context(run), function)
+
+
+def _forget_the_rest() -> None:
+    """Of the output: Python would try once more to write it as it ends, and be heard to fail."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _trellis(ctx: click.Context) -> Trellis:
