@@ -194,6 +194,7 @@ def test_x6_no_header_of_a_message_is_read_unchecked() -> None:
 
 #: Everything that opens a file or names one: those of this package and of Flower, by names in the code.
 _FILES = {
+    ("cli/group.py", "os.open(os.devnull, os.O_WRONLY)"),
     ("stores/redis/store.py", "files('trellis_celery.stores.redis').joinpath('lua', name).read_text(encoding='utf-8')"),
     (
         "stores/redis/trackers.py",
