@@ -52,8 +52,8 @@ def cluster(
         STORE: f"redis://127.0.0.1:{to_store.port}/{STORE_DB}",
         FAR: "1",
     }
-    near = cluster.worker("-B", "-s", "schedule", name="near", concurrency=1, wait=False)
-    far = cluster.worker("-Q", "far", name="far", concurrency=1, env=behind, wait=False)
+    near = cluster.worker("-B", "-s", "schedule", name="near", concurrency=1, wait=False, is_supervised=True)
+    far = cluster.worker("-Q", "far", name="far", concurrency=1, env=behind, wait=False, is_supervised=True)
     for worker in (near, far):
         cluster.wait_for_worker(worker)
     yield cluster

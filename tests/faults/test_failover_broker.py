@@ -29,7 +29,7 @@ def cluster(start_cluster: Callable[..., Cluster], pair: Pair) -> Iterator[Clust
         for name, value in env.items():
             environment.setenv(name, value)
         cluster = start_cluster(APP, broker_url=pair.url, env=env)
-        cluster.worker("-B", "-s", "schedule")
+        cluster.worker("-B", "-s", "schedule", is_supervised=True)
         yield cluster
         cluster.close()
 

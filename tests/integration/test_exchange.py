@@ -86,16 +86,17 @@ def test_everything_is_heard_in_order_though_a_worker_dies(
         cluster.module.ship.delay(process.id)
 
     eventually(lambda: process.refresh().state is ProcessState.COMPLETED, within_s=30, what="completed")
-    last = len(process.history())
-    eventually(lambda: len(subscriber.heard(process)) >= last, within_s=15, what="heard")
+    # The checker may say that it sent the message after the run that the message brought has ended the process.
+    eventually(lambda: "step_reenqueued" in [event.kind for event in process.history()], what="logged")
+    told = process.history()
+    eventually(lambda: len(subscriber.heard(process)) >= len(told), within_s=15, what="heard")
 
     heard = subscriber.heard(process)
-    assert [one["number"] for one in heard] == list(range(1, last + 1))
+    assert [one["number"] for one in heard] == list(range(1, len(told) + 1))
     assert [(one["event"], one["step"], one["attempt"]) for one in heard] == [
-        (event.kind, event.step_name, event.attempt) for event in process.history()
+        (event.kind, event.step_name, event.attempt) for event in told
     ]
-    assert "step_timed_out" in {one["event"] for one in heard}
-    assert heard[-1]["event"] == "process_completed"
+    assert {"step_timed_out", "process_completed"} <= {one["event"] for one in heard}
     assert {one["tenant_id"] for one in heard} == {"shop"}
 
 

@@ -84,10 +84,14 @@ class Cluster:
         concurrency: int = 2,
         env: Mapping[str, str] = {},
         wait: bool = True,
+        is_supervised: bool = False,
     ) -> Program:
-        """Start a worker; return it when it takes tasks, or at once without `wait`."""
+        """Start a worker; return it when it takes tasks, or at once without `wait`.
+
+        `is_supervised`: it is started again when it ends by itself, as one of Celery 5.7.0 may when Redis goes away.
+        """
         flags = ("-n", f"{name}@test", "-P", pool, "-c", str(concurrency), "--without-gossip", "--without-mingle")
-        worker = self._start("worker", *flags, "-l", "INFO", *options, name=name, env=env)
+        worker = self._start("worker", *flags, "-l", "INFO", *options, name=name, env=env, is_supervised=is_supervised)
         if wait:
             self.wait_for_worker(worker)
         return worker
@@ -101,11 +105,14 @@ class Cluster:
         beat.wait_until(lambda: "beat: Starting..." in beat.output)
         return beat
 
-    def _start(self, command: str, *options: str, name: str, env: Mapping[str, str] = {}) -> Program:
+    def _start(
+        self, command: str, *options: str, name: str, env: Mapping[str, str] = {}, is_supervised: bool = False
+    ) -> Program:
         path = str(ROOT)
         celery = [sys.executable, "-m", "celery", "--quiet", "-A", self._app_module, command]
         env = {**self._env, **env, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "C_FORCE_ROOT": "1"}
-        program = Program([*celery, *options], name=name, directory=self._directory, env=env)
+        supervisor = ("sh", "-c", 'until "$@"; do sleep 0.2; done', "supervisor") if is_supervised else ()
+        program = Program([*supervisor, *celery, *options], name=name, directory=self._directory, env=env)
         self.programs.append(program)
         return program
 
