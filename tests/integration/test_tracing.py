@@ -42,6 +42,11 @@ class Traced:
     def named(self, name: str) -> list[WrittenSpan]:
         return [span for span in read_spans(self.path) if span.name == name]
 
+    def wait_for(self, name: str, span_id: str) -> WrittenSpan:
+        """The span, once it is written: one that has others in it ends after them."""
+        (span,) = eventually(lambda: [span for span in self.named(name) if span.id == span_id], what=f"{name} written")
+        return span
+
     def only(self, name: str) -> WrittenSpan:
         (span,) = self.named(name)
         return span
@@ -119,10 +124,9 @@ def test_the_trace_is_the_same_beside_opentelemetrys_own_instrumentation_of_cele
 
     created = traced.only(CREATED)
     for span, task in [*((span, "flaky") for span in traced.named(CHARGE)), (traced.only(SHIP), "ship")]:
-        runs = {run.id: run.trace_id for run in traced.named(f"run/tracing.{task}")}
         (around,) = [id for relation, id in span.links if relation == "within"]
         assert span.parent_id == created.id
-        assert runs[around] == span.trace_id == created.trace_id
+        assert traced.wait_for(f"run/tracing.{task}", around).trace_id == span.trace_id == created.trace_id
 
 
 def test_the_trace_is_the_same_under_sentry_which_puts_headers_into_headers(traced: Traced) -> None:
