@@ -21,7 +21,7 @@ from sybil.parsers.markdown import PythonCodeBlockParser
 from trellis_celery.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted({ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md")})
+PAGES = sorted({ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("[!.]*/README.md")})
 WITH_CODE = [page for page in PAGES if "```python" in page.read_text()]
 SERVER_IN_DOCS = "redis://localhost:6379"
 #: A block that begins with the name of a file is that module: blocks after it may import it.
