@@ -20,17 +20,18 @@ class EventLogger(logging.LoggerAdapter[logging.Logger]):
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         """Write a record of the event `msg`; every other method of a logger ends here."""
-        if not self.isEnabledFor(level):
+        if not self.logger.isEnabledFor(level):
             return
         facts: Mapping[str, object] = kwargs.pop("extra", None) or {}
-        template = " ".join((str(msg), *(f"{name}=%s" for name in facts)))
+        event = str(msg)
+        template = " ".join((event, *(f"{name}=%s" for name in facts)))
         stacklevel = kwargs.pop("stacklevel", 1) + 1  # whoever called us wrote it
         self.logger.log(
             level,
             template,
             *map(_shown, facts.values()),
             *args,
-            extra={**facts, "event": msg},
+            extra={**facts, "event": event},
             stacklevel=stacklevel,
             **kwargs,
         )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from enum import StrEnum
-from secrets import token_hex
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from msgspec import Struct, field
@@ -68,7 +68,7 @@ class Change(Struct, frozen=True, kw_only=True):
     #: The transition tells that a message was sent so long after the clock that asked for it had run out, ms.
     lateness_ms: int | None = None
     #: Tells this write from every other, so that repeating it after a lost reply does not count twice.
-    token: str = field(default_factory=lambda: token_hex(8))
+    token: str = field(default_factory=lambda: os.urandom(8).hex())
 
     @property
     def key(self) -> StepKey:

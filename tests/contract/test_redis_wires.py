@@ -36,6 +36,11 @@ def interrupt(_signal: int, _frame: object) -> None:
     raise Interrupted
 
 
+def idle_connection(wires: Wires) -> Any:
+    ((connection, _),) = wires._idle
+    return connection
+
+
 def test_calls_in_turns_share_a_connection(wires: Wires) -> None:
     first = wires.call("CLIENT", "ID")
 
@@ -73,22 +78,51 @@ def test_a_call_that_a_time_limit_breaks_off_leaves_no_reply_for_the_next(wires:
     assert wires.call("ECHO", "mine") == b"mine"
 
 
+@pytest.fixture
+def looks_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every connection is looked at before it is used, as one is that was idle for a while."""
+    monkeypatch.setattr("trellis_celery.stores.redis.wires.QUIET_S", 0.0)
+
+
+@pytest.mark.usefixtures("looks_at_all")
 def test_a_reply_that_nobody_waited_for_is_thrown_away(wires: Wires) -> None:
     wires.call("PING")
-    (connection,) = wires._idle
+    connection = idle_connection(wires)
     connection.send_command("ECHO", "of somebody else")
     assert connection.can_read(timeout=5)
 
     assert wires.call("ECHO", "mine") == b"mine"
 
 
+@pytest.mark.usefixtures("looks_at_all")
 def test_a_connection_that_the_server_closed_is_made_again_and_costs_no_try(wires: Wires, client: Any) -> None:
     wires.call("PING")
-    (connection,) = wires._idle
+    connection = idle_connection(wires)
     connection.retry = Retry(ConstantBackoff(0), 0)
     client.client_kill_filter(_type="normal", skipme=True)
 
     assert wires.call("PING") == b"PONG"
+
+
+def test_one_that_the_server_closed_a_moment_ago_has_a_second_try(wires: Wires, client: Any) -> None:
+    first = wires.call("CLIENT", "ID")
+    client.client_kill_filter(_type="normal", skipme=True)
+
+    assert wires.call("CLIENT", "ID") != first
+
+
+def test_a_connection_that_failed_is_not_kept(wires: Wires, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    wires.call("PING")
+
+    def fail(*_args: Any, **_options: Any) -> Any:
+        raise redis.ConnectionError("lost")
+
+    monkeypatch.setattr(idle_connection(wires), "read_response", fail)
+    with pytest.raises(redis.ConnectionError, match="lost"):
+        wires.call("PING")
+
+    assert not wires._idle
+    assert wires.call("ECHO", "on another") == b"on another"
 
 
 def test_threads_get_their_own_replies(wires: Wires) -> None:
@@ -125,7 +159,7 @@ def test_a_server_that_is_away_is_an_error_of_the_client() -> None:
 
 def test_a_lost_connection_has_a_second_try(wires: Wires, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     wires.call("PING")
-    (connection,) = wires._idle
+    connection = idle_connection(wires)
     read, lost = connection.read_response, iter([True])
 
     def lose_first(*args: Any, **options: Any) -> Any:

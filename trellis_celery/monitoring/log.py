@@ -28,4 +28,4 @@ class LogSink:
         facts = {"process_id": process_id, "step": event.step_name, "attempt": event.attempt}
         if event.detail:
             facts["detail"] = event.detail
-        logger.log(_LEVELS.get(event.kind, logging.DEBUG), event.kind.value, extra=facts)
+        logger.log(_LEVELS.get(event.kind, logging.DEBUG), event.kind, extra=facts)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
-from secrets import token_hex
 from typing import Any
 
 from celery.exceptions import Ignore
@@ -28,7 +28,7 @@ _ATTRIBUTE = "trellis_run"
 
 
 def new_run_id() -> str:
-    return token_hex(6)
+    return os.urandom(6).hex()
 
 
 class Run:

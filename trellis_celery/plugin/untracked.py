@@ -53,7 +53,8 @@ class Untracked(Mapping[str, int]):
             self._unreported[what] += 1
 
     def emit(self, process_id: str, event: Event) -> None:
-        self.report()
+        if self._unreported:
+            self.report()
 
     def report(self) -> None:
         """Tell the store what it does not know yet; call it when the store has just answered. Never raises."""

@@ -85,7 +85,8 @@ def dump_step(step: ProcessStep) -> bytes:
 
 def kept_step(step: ProcessStep) -> ProcessStep:
     """The record as it would be read back: its texts are shortened, and hold nothing that cannot be written."""
-    worker, last_error = _shorten(step.worker), _shorten(step.last_error)
+    worker = step.worker and _shorten(step.worker)
+    last_error = step.last_error and _shorten(step.last_error)
     if (worker, last_error) == (step.worker, step.last_error):
         return step
     return replace(step, worker=worker, last_error=last_error)
@@ -118,10 +119,10 @@ def dump_event(event: Event) -> bytes:
 
 def kept_event(event: Event) -> Event:
     """The event as it would be read back."""
-    detail, by = _shorten(event.detail), _shorten(event.by)
+    detail, by = event.detail and _shorten(event.detail), event.by and _shorten(event.by)
     if (detail, by) == (event.detail, event.by):
         return event
-    return replace(event, detail=detail or "", by=by or "")
+    return replace(event, detail=detail, by=by)
 
 
 def load_event(data: bytes) -> Event:
@@ -157,9 +158,7 @@ def load_json(data: bytes | str) -> Any:
         raise errors.CorruptRecord(key="JSON", problem=str(error)) from None
 
 
-def _shorten(text: str | None) -> str | None:
-    if text is None:
-        return None
+def _shorten(text: str) -> str:
     if text.isascii() and text.isprintable() and len(text) <= MAX_TEXT:
         return text
     # An error's text may have broken Unicode, or what PostgreSQL does not take.

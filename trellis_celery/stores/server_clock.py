@@ -14,12 +14,9 @@ class ServerClock:
     """
 
     def __init__(self) -> None:
+        self.is_set = False
         self._server_ms_at_zero: float | None = None
         self._corrected_at_s = 0.0
-
-    @property
-    def is_set(self) -> bool:
-        return self._server_ms_at_zero is not None
 
     @property
     def age_s(self) -> float:
@@ -33,6 +30,7 @@ class ServerClock:
         earliest = server_ms - self._corrected_at_s * 1000
         known = self._server_ms_at_zero
         self._server_ms_at_zero = earliest if known is None else min(max(known, earliest), latest)
+        self.is_set = True
 
     def now_ms(self) -> int:
         """Raises RuntimeError before the first correction."""

@@ -34,7 +34,7 @@ class Tally(NamedTuple):
 def tallies_of(events: Iterable[Event], lateness_ms: int | None = None) -> Iterator[Tally]:
     """What a commit of these events adds."""
     for event in events:
-        yield Tally(event.step_name, event.kind.value, 1)
+        yield Tally(event.step_name, _NAMES[event.kind], 1)
     if lateness_ms is not None:
         late_ms = max(lateness_ms, 0)
         yield Tally(OWN_RECORD, _LATE_COUNT, 1)
@@ -92,3 +92,4 @@ def untracked_of(totals: Sequence[Total]) -> Mapping[str, int]:
 
 
 _KINDS = {kind.value: kind for kind in EventKind}
+_NAMES = {kind: name for name, kind in _KINDS.items()}

@@ -6,6 +6,8 @@ becomes part of a key: process ids are ours, and step names are fields and membe
 
 from __future__ import annotations
 
+from msgspec import Struct
+
 from trellis_celery.domain.identity import SHARDS, is_process_id, shard_of
 from trellis_celery.ports import Due, LeaseKey, StepKey
 
@@ -13,12 +15,24 @@ from trellis_celery.ports import Due, LeaseKey, StepKey
 ALL_SHARDS = tuple(f"{shard:x}" for shard in range(SHARDS))
 
 
+class _OfShard(Struct, frozen=True):
+    """The keys of a shard, made once: every commit names them all."""
+
+    #: What the keys of a process start with; its id follows.
+    process: str
+    log: str
+    messages: str
+    deadlines: str
+    leases: str
+    others: tuple[str, ...]
+
+
 class Keys:
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
         #: hash: when timed-out steps were last looked for.
         self.last_check = f"{prefix}:last_check"
-        self._of_shard = {shard: self._indexes(shard) for shard in ALL_SHARDS}
+        self._of_shard = {shard: self._names(shard) for shard in ALL_SHARDS}
 
     def deadlines(self, shard: str) -> str:
         """sorted set: step member -> deadline, epoch ms"""
@@ -58,38 +72,43 @@ class Keys:
 
     def process(self, process_id: str) -> str:
         """hash: the process's data, the records of its steps, how many are in each state"""
-        return f"{self._prefix}:{{{shard_of(process_id)}}}:process:{process_id}"
+        return self._of_shard[shard_of(process_id)].process + process_id
 
     def log(self, process_id: str) -> str:
         """list: what happened, oldest first"""
-        return f"{self._prefix}:{{{shard_of(process_id)}}}:log:{process_id}"
+        return self._of_shard[shard_of(process_id)].log + process_id
 
     def messages(self, process_id: str) -> str:
         """hash: step -> the message of its task"""
-        return f"{self._prefix}:{{{shard_of(process_id)}}}:messages:{process_id}"
+        return self._of_shard[shard_of(process_id)].messages + process_id
 
     def all_of(self, process_id: str) -> list[str]:
         """Every key that has something of the process, in the order in which the scripts take them."""
-        deadlines, leases, *others = self._of_shard[shard_of(process_id)]
+        of_shard = self._of_shard[shard_of(process_id)]
         return [
-            self.process(process_id),
-            deadlines,
-            leases,
-            self.log(process_id),
-            self.messages(process_id),
-            *others,
+            of_shard.process + process_id,
+            of_shard.deadlines,
+            of_shard.leases,
+            of_shard.log + process_id,
+            of_shard.messages + process_id,
+            *of_shard.others,
         ]
 
-    def _indexes(self, shard: str) -> tuple[str, ...]:
-        return (
-            self.deadlines(shard),
-            self.leases(shard),
-            self.live(shard),
-            self.index(shard),
-            self.waiting(shard),
-            self.archived(shard),
-            self.outbox(shard),
-            self.totals(shard),
+    def _names(self, shard: str) -> _OfShard:
+        return _OfShard(
+            process=f"{self._prefix}:{{{shard}}}:process:",
+            log=f"{self._prefix}:{{{shard}}}:log:",
+            messages=f"{self._prefix}:{{{shard}}}:messages:",
+            deadlines=self.deadlines(shard),
+            leases=self.leases(shard),
+            others=(
+                self.live(shard),
+                self.index(shard),
+                self.waiting(shard),
+                self.archived(shard),
+                self.outbox(shard),
+                self.totals(shard),
+            ),
         )
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 
 import msgspec
 
@@ -42,6 +41,7 @@ class _Write(msgspec.Struct, omit_defaults=True):
     message: int = 0
 
 
+@lru_cache(maxsize=4_096)
 def total_field(step_name: str, name: str) -> str:
     """The field of a total behind the digest of its type. No name has a line break in it."""
     return f"{name}\n{step_name}"
@@ -59,7 +59,7 @@ def dump(change: Change) -> list[bytes]:
         ends=classes.END_OF_CLASS,
         deadline=after.deadline_ms,
         log=[codec.dump_event(event).decode() for event in events],
-        totals=list(_totals(change)),
+        totals=_totals(change),
         announced=int(change.is_announced and bool(events)),
     )
     _tell_leases(write, change)
@@ -103,7 +103,8 @@ def _digits(bits: frozenset[int]) -> str:
     return "".join(map(str, bits))
 
 
-def _totals(change: Change) -> Iterator[str | int]:
+def _totals(change: Change) -> list[str | int]:
+    totals: list[str | int] = []
     for step_name, name, amount in tallies_of(change.transition.events, change.lateness_ms):
-        yield total_field(step_name, name)
-        yield amount
+        totals += (total_field(step_name, name), amount)
+    return totals
