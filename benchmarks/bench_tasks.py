@@ -3,7 +3,8 @@
 All messages are in the queue before the worker starts: blocks of each kind in turns, with a marker between any two. So
 all kinds meet the same machine at the same time. Each tracked task is the only step of its process, which so comes to
 its end with it: the most that a task can cost. Celery's events are those of `-E`, with nobody who listens. A task that
-asks makes two round trips to the store and nothing else, as any tracking must that knows of a start and of an end.
+asks makes two round trips to the store and nothing else, as any tracking must that knows of a start and of an end; one
+that pings does so on a bare socket, without a client of Redis.
 
 On two cores the worker's main process is what everything waits for, so what the children do beside it costs little
 time; on one core all of it counts. The CPU time is that of the worker alone; what the store uses comes to it. Nothing
@@ -35,7 +36,7 @@ def measure(*, tasks: int, rounds: int) -> Figures:
 def _run(
     name: str, *, tasks: int, rounds: int, ms: int = 0, broker: Broker = "redis", is_pinned: bool = False
 ) -> Figures:
-    kinds = ("plain", TRACKED, "asking") if ms else ("plain", TRACKED, "asking", "announced")
+    kinds = ("plain", TRACKED, "asking", "pinging", *(() if ms else ("announced",)))
     with one_core() if is_pinned else nullcontext(), cluster("benchmarks.apps.noops", broker=broker) as on:
         say(f"{name}: filling the queue")
         marks = _fill(on, kinds, tasks=tasks, rounds=rounds, ms=ms)

@@ -36,8 +36,9 @@ _LIMITS = """## Why some goals are not met
 * **A task.** Whoever refuses a second run of an attempt has to ask before the body, and whoever knows that it ended
   has to tell after it: two round trips, and a third that stores the message before it goes out. Two round trips that
   do nothing at all, by redis-py, leave {asking} of plain tasks on Redis, {asking_rabbitmq} on RabbitMQ, and take
-  {asking_cpu} times the CPU; the rest is ours. An answer that is not awaited would cost less and could refuse
-  nothing.
+  {asking_cpu} times the CPU, and two `PING`s on a bare socket, with nobody to read what came back, {pinging_cpu} times;
+  the rest is ours. It is more than the same code takes in a loop: between two tasks the core has run Celery and the
+  server, and has forgotten ours. An answer that is not awaited would cost less and could refuse nothing.
 * **Publishing.** `delay()` waits for one more round trip, which leaves {asking_delay} of a plain one if nothing is done
   in it. The message is stored with it: the very bytes that go out, and a digest of the arguments.
 * **What is sent again** is written twice, each time if nobody else has written it meanwhile: once to claim the step,
@@ -132,6 +133,7 @@ def _limits(found: dict[str, Any]) -> str:
         asking=_median(tasks, "no-op", "throughput_to_plain", "asking"),
         asking_rabbitmq=_median(tasks, "no-op, RabbitMQ", "throughput_to_plain", "asking"),
         asking_cpu=_median(tasks, "no-op, one core", "cpu_to_plain", "asking"),
+        pinging_cpu=_median(tasks, "no-op, one core", "cpu_to_plain", "pinging"),
         asking_delay=_median(publishing, "redis", "rate_to_plain", "asking"),
         uncollected=_median(imports, "beyond an app, ms", "an app and trellis, uncollected"),
     )

@@ -17,7 +17,7 @@ TAKES_S = {
     "round_trips": 15,
     "imports": 15,
     "publishing": 25,
-    "tasks": 130,
+    "tasks": 155,
     "sizes": 45,
     "room": 25,
     "losses": 90,
@@ -108,6 +108,12 @@ SECTIONS: dict[str, tuple[Question, ...]] = {
             at=("no-op", "throughput_to_plain", "asking"),
         ),
         Question(
+            asks="the same with two `PING`s on a bare socket",
+            beside=_PLAIN,
+            script="tasks",
+            at=("no-op", "throughput_to_plain", "pinging"),
+        ),
+        Question(
             asks="the same with Celery's own events (`-E`) instead of tracking",
             beside=_PLAIN,
             script="tasks",
@@ -139,6 +145,12 @@ SECTIONS: dict[str, tuple[Question, ...]] = {
             at=("no-op, one core", "cpu_to_plain", "asking"),
         ),
         Question(
+            asks="the same with two `PING`s on a bare socket",
+            beside=_PLAIN,
+            script="tasks",
+            at=("no-op, one core", "cpu_to_plain", "pinging"),
+        ),
+        Question(
             asks="tasks of 10 ms a second, Redis",
             beside=_PLAIN,
             script="tasks",
@@ -152,6 +164,12 @@ SECTIONS: dict[str, tuple[Question, ...]] = {
             at=("10 ms", "throughput_to_plain", "asking"),
         ),
         Question(
+            asks="the same with two `PING`s on a bare socket",
+            beside=_PLAIN,
+            script="tasks",
+            at=("10 ms", "throughput_to_plain", "pinging"),
+        ),
+        Question(
             asks="no-op tasks a second, prefork with two children, RabbitMQ",
             beside=_PLAIN,
             script="tasks",
@@ -163,6 +181,12 @@ SECTIONS: dict[str, tuple[Question, ...]] = {
             beside=_PLAIN,
             script="tasks",
             at=("no-op, RabbitMQ", "throughput_to_plain", "asking"),
+        ),
+        Question(
+            asks="the same with two `PING`s on a bare socket",
+            beside=_PLAIN,
+            script="tasks",
+            at=("no-op, RabbitMQ", "throughput_to_plain", "pinging"),
         ),
         Question(
             asks="the same with `-E` instead of tracking",

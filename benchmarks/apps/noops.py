@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
+from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 from celery import signals
 
 from benchmarks.apps.making import make_app
+from tests.support.cluster import REDIS_URL
 from trellis_celery import ProcessType, Step, process_step
 
 app, trellis, diary = make_app("noops")
@@ -53,6 +57,28 @@ def ask(**_: Any) -> None:
 
 
 _ask = trellis.store.client.register_script("return 1")
+
+
+@app.task(name="noops.pinging", send_events=False, shared=False)
+def pinging(ms: int = 0) -> None:
+    """The same on a bare socket, without any client: no program that asks twice can take less CPU time."""
+    if ms:
+        time.sleep(ms / 1000)
+
+
+@signals.task_prerun.connect(sender=pinging)
+@signals.task_success.connect(sender=pinging)
+def ping(**_: Any) -> None:
+    server = _own_socket(os.getpid())
+    server.sendall(b"PING\r\n")
+    server.recv(64)
+
+
+@cache
+def _own_socket(_pid: int) -> socket.socket:
+    """Of this process."""
+    address = urlsplit(os.environ[REDIS_URL])
+    return socket.create_connection((address.hostname, address.port))
 
 
 @app.task(name="noops.mark", send_events=False, shared=False)
